@@ -1,0 +1,65 @@
+# tocsin: `make` alone lists the targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= demo-data
+
+.PHONY: help run test check lint types contracts unit faults-long bench quality docs lock wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.server: requirements/server.txt requirements/build.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tocsin needs Python 3.11 or newer; try: make PYTHON=python3.12 run" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/server.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e '.[server]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.server requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+run: $(VENV)/.server ## install what is needed and start tocsin with a demo story, on loopback
+	$(BIN)/tocsin up --demo
+
+test: check unit ## everything that must pass before a change lands
+
+check: lint types contracts ## linters, types and import contracts
+
+lint: $(VENV)/.dev ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy and pyright, both strict
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+contracts: $(VENV)/.dev ## who may import whom
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.dev ## pytest
+	$(BIN)/pytest -q
+
+faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an hour)
+	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults --timeout=7200
+
+bench: $(VENV)/.dev ## measure; writes bench/report.json
+	$(BIN)/python -m bench
+
+quality: $(VENV)/.dev ## detection and parsing quality; writes quality/report.json
+	$(BIN)/python -m quality
+
+docs: $(VENV)/.dev ## regenerate docs/reference from the code
+	$(BIN)/python -m docs.generate
+
+wheel: $(VENV)/.dev ## build the wheel into dist/
+	$(BIN)/python -m hatchling build -t wheel
+
+lock: $(VENV)/.dev ## recompute the pinned requirement files
+	./requirements/lock $(BIN)/uv
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

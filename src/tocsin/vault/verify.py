@@ -1,0 +1,1 @@
+"""Re-read the evidence and say whether it still is what was promised."""

@@ -1,0 +1,53 @@
+"""What every test shares: no skip goes unnoticed, and nobody's home directory is touched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CORPORA = Path(os.environ.get("TOCSIN_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
+
+
+@pytest.fixture
+def corpora() -> Path:
+    """Foreign test data, kept outside the repository; without it the test is skipped by name."""
+    if not CORPORA.is_dir():
+        pytest.skip(f"corpora: no foreign test data at {CORPORA}; set TOCSIN_CORPORA")
+    return CORPORA
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Run each test as a user without any configuration of tocsin's."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [n for n in os.environ if n.startswith("TOCSIN_") and n not in KEPT]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+KEPT = {"TOCSIN_CORPORA", "TOCSIN_FAULTS", "TOCSIN_NO_SKIPS"}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name each skipped test, with its reason."""
+    for report in terminalreporter.stats.get("skipped", []):
+        terminalreporter.write_line(f"skipped: {report.nodeid}: {report.longrepr}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Under ``TOCSIN_NO_SKIPS`` a skip is a failure, unless it says that foreign data is absent."""
+    if not os.environ.get("TOCSIN_NO_SKIPS"):
+        return
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if (
+        any("corpora: no foreign test data" not in str(r.longrepr) for r in skipped)
+        and not exitstatus
+    ):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
