@@ -1,1 +1,254 @@
-"""Not yet furnished."""
+"""Every setting, in one frozen struct.
+
+Flag > ``TOCSIN_*`` > ``./tocsin.toml`` > user file > default.
+The reference page and ``tocsin config schema`` are made from the annotations here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+from platformdirs import user_config_dir, user_data_dir
+
+from tocsin.errors import SettingsError
+from tocsin.event import Severity
+
+__all__ = ["Channel", "Follow", "Loaded", "Settings", "Smtp", "Webhook", "load", "schema"]
+
+_PREFIX = "TOCSIN_"
+#: Names under the prefix that are no settings: a secret, and switches of our own tests and tools.
+_NOT_SETTINGS = frozenset({"KEK", "KEY", "URL", "CORPORA", "FAULTS", "NO_SKIPS", "DEBUG"})
+
+
+class Follow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A log file to follow, and what to say about its lines."""
+
+    path: Annotated[str, Meta(description="file, or a pattern such as /var/log/nginx/*.log")]
+    source: Annotated[str, Meta(description="name of the source; default: the file's name")] = ""
+    parser: Annotated[str, Meta(description="format; default: found from the first lines")] = ""
+    layer: Annotated[str | None, Meta(description="app, gateway, database, host, identity")] = None
+    service: Annotated[str | None, Meta(description="service that the lines speak of")] = None
+    env: Annotated[str | None, Meta(description="deployment environment")] = None
+    host: Annotated[str | None, Meta(description="machine that wrote the file")] = None
+    tenant: Annotated[str | None, Meta(description="customer that the lines belong to")] = None
+    tz: Annotated[str, Meta(description="time zone of times without one")] = "UTC"
+
+
+class Webhook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="webhook"):
+    """Incidents as signed HTTP posts."""
+
+    url: Annotated[str, Meta(description="where to post; https, or http on loopback")]
+    secret: Annotated[str, Meta(description="key of the HMAC-SHA256 signature")]
+    name: Annotated[str, Meta(description="name shown in the outbox")] = "webhook"
+    min_severity: Annotated[Severity, Meta(description="least severity that is sent")] = (
+        Severity.MEDIUM
+    )
+    allow_private: Annotated[
+        bool, Meta(description="allow private, loopback and link-local addresses")
+    ] = False
+
+
+class Smtp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="smtp"):
+    """Incidents as mail."""
+
+    host: Annotated[str, Meta(description="mail server")]
+    sender: Annotated[str, Meta(description="address of the sender")]
+    to: Annotated[list[str], Meta(description="addresses of the receivers")]
+    port: Annotated[int, Meta(description="port of the mail server", ge=1, le=65535)] = 587
+    tls: Annotated[
+        str,
+        Meta(description="starttls, implicit or none", pattern="^(starttls|implicit|none)$"),
+    ] = "starttls"
+    username: Annotated[str, Meta(description="account; empty: none")] = ""
+    password: Annotated[str, Meta(description="password of the account")] = ""
+    name: Annotated[str, Meta(description="name shown in the outbox")] = "mail"
+    min_severity: Annotated[Severity, Meta(description="least severity that is sent")] = (
+        Severity.HIGH
+    )
+
+
+Channel = Webhook | Smtp
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What can be set.  Each field: default, unit in its name, and what it does."""
+
+    data: Annotated[str, Meta(description="directory of the vault")] = ""
+    listen: Annotated[str, Meta(description="HOST:PORT of the HTTP door")] = "127.0.0.1:7461"
+    insecure: Annotated[
+        bool, Meta(description="allow plain HTTP on an address that is not loopback")
+    ] = False
+    kek_file: Annotated[
+        str,
+        Meta(description="file with the key-encryption key, mode 0600, outside the data directory"),
+    ] = ""
+    kek_command: Annotated[
+        list[str], Meta(description="command that prints the key-encryption key; no shell is used")
+    ] = []
+    rules: Annotated[
+        list[str], Meta(description="directories of rules beside the built-in pack")
+    ] = []
+    pack: Annotated[bool, Meta(description="use the built-in rule pack")] = True
+    follow: Annotated[list[Follow], Meta(description="log files to follow")] = []
+    channels: Annotated[list[Channel], Meta(description="whom to tell about incidents")] = []
+
+    epoch_seconds: Annotated[
+        float, Meta(description="longest time until events are sealed, s", gt=0, le=60)
+    ] = 10.0
+    epoch_rows: Annotated[
+        int, Meta(description="most rows in one sealed range", ge=1_000, le=1_000_000)
+    ] = 65_536
+    compact_seconds: Annotated[float, Meta(description="pause between compactions, s", ge=1)] = 60.0
+    incident_gap_seconds: Annotated[
+        float, Meta(description="quiet time after which a finding opens a new incident, s", ge=1)
+    ] = 3600.0
+    state_seconds: Annotated[
+        float, Meta(description="pause between saves of the detector's state, s", ge=1)
+    ] = 60.0
+
+    max_body_bytes: Annotated[
+        int, Meta(description="largest request body as sent, bytes", ge=1024)
+    ] = 8 << 20
+    max_inflated_bytes: Annotated[
+        int, Meta(description="largest request body once inflated, bytes", ge=1024)
+    ] = 64 << 20
+    max_waiting_bytes: Annotated[
+        int, Meta(description="most bytes of bodies in work at once; beyond it, 429", ge=1024)
+    ] = 256 << 20
+    max_connections: Annotated[int, Meta(description="most connections at once", ge=1)] = 1_000
+    header_seconds: Annotated[
+        float, Meta(description="deadline for a request's headers, s", gt=0)
+    ] = 10.0
+    body_seconds: Annotated[float, Meta(description="deadline for a request's body, s", gt=0)] = (
+        30.0
+    )
+
+
+class Loaded(Struct, frozen=True):
+    """Settings, and where each came from."""
+
+    settings: Settings
+    origins: dict[str, str]  #: field -> "flag", "TOCSIN_LISTEN", "./tocsin.toml:3", "default"
+    unknown: tuple[str, ...] = ()  #: variables that look like settings and are none, as messages
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+    user_file: Path | None = None,
+) -> Loaded:
+    """Read all layers; a flag of value ``None`` was not given.
+
+    An unknown name in a file is an error.  An unknown ``TOCSIN_*`` variable is only reported in
+    ``unknown``, since an app may share its environment with us.  Raises SettingsError, naming the
+    layer, the line where it can, and the nearest known name.
+    """
+    environ = os.environ if environ is None else environ
+    directory = Path.cwd() if directory is None else directory
+    user_file = Path(user_config_dir("tocsin")) / "tocsin.toml" if user_file is None else user_file
+
+    values: dict[str, Any] = {
+        "data": user_data_dir("tocsin"),
+        "kek_file": str(Path(user_config_dir("tocsin")) / "kek"),
+    }
+    origins = dict.fromkeys(Settings.__struct_fields__, "default")
+    variables, unknown = _from_environ(environ)
+    layers = [
+        _from_file(user_file),
+        _from_file(directory / "tocsin.toml"),
+        variables,
+        {name: (value, "flag") for name, value in (flags or {}).items() if value is not None},
+    ]
+    for layer in layers:
+        for name, (value, origin) in layer.items():
+            values[name] = _convert(name, value, origin)
+            origins[name] = origin
+    return Loaded(Settings(**values), origins, unknown)
+
+
+def schema() -> bytes:
+    """JSON Schema of ``tocsin.toml``, for editors."""
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Settings)), indent=2)
+
+
+def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+    found: dict[str, tuple[Any, str]] = {}
+    for name, value in table.items():
+        place = f"{path}:{_line_of(name, text)}"
+        if name not in Settings.__struct_fields__:
+            raise SettingsError(f'{place}: unknown setting "{name}"{_nearest(name)}')
+        found[name] = (value, place)
+    return found
+
+
+def _from_environ(
+    environ: Mapping[str, str],
+) -> tuple[dict[str, tuple[Any, str]], tuple[str, ...]]:
+    found: dict[str, tuple[Any, str]] = {}
+    unknown: list[str] = []
+    for variable, text in environ.items():
+        if not variable.startswith(_PREFIX) or variable[len(_PREFIX) :] in _NOT_SETTINGS:
+            continue
+        name = variable[len(_PREFIX) :].lower()
+        if name in Settings.__struct_fields__:
+            found[name] = (_value_of(text), variable)
+        else:
+            unknown.append(f'{variable}: unknown setting "{name}"{_nearest(name)}')
+    return found, tuple(unknown)
+
+
+def _value_of(text: str) -> Any:
+    """A variable's text as TOML would read it, else as plain text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _convert(name: str, value: Any, origin: str) -> Any:
+    field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
+    wants_text = msgspec.inspect.type_info(field.type)
+    if isinstance(_inner(wants_text), msgspec.inspect.StrType) and not isinstance(value, str):
+        value = str(value)
+    try:
+        return msgspec.convert(value, field.type)
+    except msgspec.ValidationError as error:
+        problem = str(error)
+        raise SettingsError(
+            f'{origin}: setting "{name}": {problem[:1].lower()}{problem[1:]}; '
+            "see `tocsin config schema`"
+        ) from error
+
+
+def _inner(info: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    return info.type if isinstance(info, msgspec.inspect.Metadata) else info
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, Settings.__struct_fields__, n=1)
+    return f'; did you mean "{close[0]}"?' if close else "; see `tocsin config schema`"
+
+
+def _line_of(name: str, text: str) -> int:
+    pattern = re.compile(rf"""^\s*(\[+\s*)?["']?{re.escape(name)}["']?\s*[\].=]""")
+    return next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), 1)
