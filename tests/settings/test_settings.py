@@ -69,7 +69,7 @@ def test_a_wrong_value_names_the_variable_and_what_was_wanted(
 
 def test_broken_toml_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"tocsin\.toml: .*line 1"):
-        read(tmp_path, file="listen =")
+        read(tmp_path, file="listen =\nx = 1")
 
 
 def test_text_that_looks_like_a_number_stays_text(tmp_path: Path) -> None:
