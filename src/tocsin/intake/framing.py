@@ -1,0 +1,132 @@
+"""Bodies into lines, and the place of the first line that is wrong.
+
+Only the frame of a JSON array is read here; each element goes on byte for byte, so that the one
+decoder that stores an event is also the one that judged it.
+"""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+
+import msgspec
+import polars as pl
+
+from tocsin.errors import Malformed
+from tocsin.event import NAMES, Type
+
+__all__ = ["first_fault", "to_lines"]
+
+_WAY_OUT = "correct it, or send with ?on_error=keep to have such lines kept as plain log events"
+_TYPES = MappingProxyType(
+    {
+        Type.TIME: "a time (RFC 3339)",
+        Type.TEXT: "a text",
+        Type.INT: "a whole number of 64 bits",
+        Type.TEXTS: "a list of texts",
+    }
+)
+_BYTE = re.compile(r" ?\(byte (\d+)\)")
+_WORD = re.compile(r"[a-z_]+")
+
+
+def to_lines(body: bytes) -> bytes:
+    """The elements of a JSON array, or one JSON object, each on a line of its own.
+
+    >>> to_lines(b'[{"a": 1, "a": 2}, {"b":\\n 3}]')
+    b'{"a": 1, "a": 2}\\n{"b":  3}'
+    """
+    one = body.lstrip()[:1] == b"{"
+    try:
+        elements = (
+            [msgspec.json.decode(body, type=msgspec.Raw)]
+            if one
+            else msgspec.json.decode(body, type=list[msgspec.Raw])
+        )
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise _no_array(body, error) from error
+    lines = [bytes(element) for element in elements]
+    if b"\n" in body or b"\r" in body:
+        # Outside of texts these are mere space, and inside of texts JSON does not allow them.
+        lines = [line.replace(b"\n", b" ").replace(b"\r", b" ") for line in lines]
+    return b"\n".join(lines)
+
+
+def _no_array(body: bytes, error: Exception) -> Malformed:
+    why, byte = _reason(error)
+    line = body.count(b"\n", 0, byte) + 1
+    return Malformed(
+        f"the body is not one JSON array of events: {why}; for one event a line, send it as "
+        "application/x-ndjson",
+        line=line,
+    )
+
+
+def _reason(error: Exception) -> tuple[str, int]:
+    """A decoder's words, which never quote what they read, and the byte it stumbled at."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply", 0
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8", error.start
+    text = str(error).removeprefix("JSON is malformed: ")
+    found = _BYTE.search(text)
+    if found is None:
+        return text[:1].lower() + text[1:], 0
+    return f"{_BYTE.sub('', text)} at byte {found[1]}", int(found[1])
+
+
+def first_fault(body: bytes, lines: bytes, frame: pl.DataFrame, parser: str) -> Malformed | None:
+    """What to tell the sender about the first row of *frame* that has a ``parse_error``.
+
+    *lines* is *body* itself, or what ``to_lines`` made of it.  The parser's own words stay here:
+    they may quote the line.
+    """
+    if "parse_error" not in frame.columns:
+        return None
+    bad = frame["parse_error"].is_not_null().arg_true()
+    if not len(bad):
+        return None
+    row = int(bad[0])
+    numbered = [(n, line) for n, line in enumerate(lines.split(b"\n"), 1) if line.strip()]
+    if len(numbered) != frame.height:  # records of several lines: the row is all that is known
+        return Malformed(
+            f"record {row + 1} is not in the format {parser}; {_WAY_OUT}", line=row + 1
+        )
+    number, line = numbered[row]
+    field = _field(str(frame["parse_error"][row]))
+    if lines is not body:
+        number = _line_of_element(body, row)
+    return Malformed(
+        f"line {number}: {_fault(line, field, parser)}; {_WAY_OUT}", line=number, field=field
+    )
+
+
+def _field(words: str) -> str | None:
+    return next((word for word in _WORD.findall(words) if word in NAMES), None)
+
+
+def _fault(line: bytes, field: str | None, parser: str) -> str:
+    if field is not None:
+        return f'"{field}" is not {_TYPES[NAMES[field].type]}'
+    if line.lstrip()[:1] != b"{":
+        return f"not in the format {parser}" if parser not in _JSON else "not a JSON object"
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        return f"not JSON, {_reason(error)[0]} of the line"
+    return f"not an event that the format {parser} can hold"
+
+
+_JSON = frozenset({"tocsin", "json", "nginx_json", "pg_json"})
+
+
+def _line_of_element(body: bytes, index: int) -> int:
+    """The line of *body* that element *index* begins on."""
+    if body.lstrip()[:1] == b"{":
+        elements = [msgspec.json.decode(body, type=msgspec.Raw)]
+    else:
+        elements = msgspec.json.decode(body, type=list[msgspec.Raw])
+    at = 0
+    for element in elements[:index]:
+        at = body.index(bytes(element), at) + len(bytes(element))
+    return body.count(b"\n", 0, body.index(bytes(elements[index]), at)) + 1
