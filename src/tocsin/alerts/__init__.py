@@ -1,1 +1,17 @@
-"""Not yet furnished."""
+"""Consequences: findings become incidents, and people are told."""
+
+from tocsin.alerts.desk import Change, ChangeKind, Desk, Subscription, Suppression
+from tocsin.alerts.grouping import GAP_NS, group
+from tocsin.alerts.outbox import Channel, deliver
+
+__all__ = [
+    "GAP_NS",
+    "Change",
+    "ChangeKind",
+    "Channel",
+    "Desk",
+    "Subscription",
+    "Suppression",
+    "deliver",
+    "group",
+]

@@ -1,1 +1,1 @@
-"""Not yet furnished."""
+"""The command line: one file a command, data on stdout, talk on stderr."""

@@ -1,0 +1,422 @@
+"""The desk: findings come in, incidents stand on it, people decide about them.  Durable.
+
+Each ``take`` is one catalog transaction: findings, incidents and the notifications owed change
+together or not at all.  A crash before the commit leaves nothing, and the follower brings the
+findings again; a crash after it finds the same ids on the desk and adds nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from uuid import uuid4
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from tocsin.alerts.grouping import GAP_NS, absorb, belongs, kind_of, open_incident
+from tocsin.catalog import findings as findings_table
+from tocsin.catalog import incidents as incidents_table
+from tocsin.catalog import outbox, suppressions
+from tocsin.errors import UsageError
+from tocsin.event import CloseReason, Entity, Finding, Incident, Note, Severity, Status
+
+__all__ = ["Change", "ChangeKind", "Desk", "Subscription", "Suppression"]
+
+
+class ChangeKind(StrEnum):
+    """What became of an incident."""
+
+    OPENED = "opened"
+    ESCALATED = "escalated"  #: it became more severe
+    GREW = "grew"
+    REOPENED = "reopened"
+    ACKNOWLEDGED = "acknowledged"
+    COMMENTED = "commented"
+    CLOSED = "closed"
+
+
+#: Changes that people are told of.
+TOLD = frozenset({ChangeKind.OPENED, ChangeKind.ESCALATED, ChangeKind.REOPENED})
+
+
+class Change(msgspec.Struct, frozen=True):
+    """An incident as it now stands, and what happened to it."""
+
+    kind: ChangeKind
+    incident: Incident
+
+
+class Subscription(msgspec.Struct, frozen=True):
+    """A channel that wants to be told, from some severity on."""
+
+    channel: str
+    min_severity: Severity
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody asked not to be told about.  Evidence and counts are kept all the same."""
+
+    id: str
+    rule: str | None  #: None: any rule
+    entity: Entity | None  #: None: any entity
+    owner: str
+    reason: str
+    created_at: int
+    expires_at: int
+    hits: int
+
+
+class Desk:
+    """Incidents in the catalog.  Safe to use from several threads and processes."""
+
+    def __init__(
+        self,
+        engine: sa.Engine,
+        *,
+        gap_ns: int = GAP_NS,
+        subscriptions: Sequence[Subscription] = (),
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._engine = engine
+        self._gap_ns = gap_ns
+        self._subscriptions = tuple(subscriptions)
+        self._clock = clock
+
+    def take(self, findings: Iterable[Finding]) -> list[Change]:
+        """Put *findings* on the desk; return what changed, one entry an incident."""
+        arrived = list(findings)
+        if not arrived:
+            return []
+        now = self._clock()
+        changes: dict[str, Change] = {}
+        with self._engine.begin() as tx:
+            muting = _active(tx, now)
+            for finding in arrived:
+                change = self._place(tx, finding, muting, now)
+                if change is not None:
+                    changes[change.incident.id] = _stronger(changes.get(change.incident.id), change)
+            self._owe(tx, changes.values(), now)
+        return list(changes.values())
+
+    def _place(
+        self, tx: sa.Connection, finding: Finding, muting: list[Suppression], now: int
+    ) -> Change | None:
+        row = tx.execute(
+            sa.select(findings_table.c.incident, findings_table.c.body).where(
+                findings_table.c.id == finding.id
+            )
+        ).one_or_none()
+        if row is not None:
+            before = msgspec.json.decode(row.body, type=Finding)
+            if before == finding:
+                return None  # a repeat after a crash
+            _keep(tx, finding, row.incident)
+            incident = _load(tx, row.incident)
+            return self._grow(tx, incident, finding, before, now) if incident else None
+        muted_by = next((s for s in muting if _mutes(s, finding)), None)
+        if muted_by is not None:
+            _keep(tx, finding, "")
+            tx.execute(
+                suppressions.update()
+                .where(suppressions.c.id == muted_by.id)
+                .values(hits=suppressions.c.hits + 1)
+            )
+            return None
+        incident = self._home(tx, finding)
+        if incident is None:
+            incident = open_incident(finding, now)
+            incident = _noted(incident, now, "tocsin", ChangeKind.OPENED, finding.reason)
+            _keep(tx, finding, incident.id)
+            _save(tx, incident)
+            return Change(ChangeKind.OPENED, incident)
+        _keep(tx, finding, incident.id)
+        return self._grow(tx, incident, finding, None, now)
+
+    def _home(self, tx: sa.Connection, finding: Finding) -> Incident | None:
+        """The incident, not closed, that *finding* belongs to."""
+        c = incidents_table.c
+        bodies = tx.scalars(
+            sa.select(c.body)
+            .where(
+                c.entity_type == finding.entity.type,
+                c.entity_value == finding.entity.value,
+                c.status != Status.CLOSED,
+            )
+            .order_by(c.last_seen.desc())
+        )
+        kind = kind_of(finding)
+        for body in bodies:
+            incident = msgspec.json.decode(body, type=Incident)
+            same = kind in incident.owasp[:1] if finding.owasp else incident.rule == finding.rule
+            if same and belongs(incident, finding, self._gap_ns):
+                return incident
+        return None
+
+    def _grow(
+        self,
+        tx: sa.Connection,
+        incident: Incident,
+        finding: Finding,
+        before: Finding | None,
+        now: int,
+    ) -> Change:
+        grown = absorb(incident, finding, before)
+        kind = ChangeKind.GREW
+        if incident.status is Status.CLOSED and incident.close_reason is CloseReason.TRUE_POSITIVE:
+            # It was real, and it goes on: the person who closed it would want to know.
+            kind = ChangeKind.REOPENED
+            grown = msgspec.structs.replace(grown, status=Status.OPEN, close_reason=None)
+        elif grown.severity.rank > incident.severity.rank:
+            kind = ChangeKind.ESCALATED
+        if kind is not ChangeKind.GREW:
+            grown = _noted(grown, now, "tocsin", kind, finding.reason)
+        _save(tx, grown)
+        return Change(kind, grown)
+
+    def _owe(self, tx: sa.Connection, changes: Iterable[Change], now: int) -> None:
+        """Write down who must be told; the outbox delivers."""
+        rows = [
+            {
+                "channel": subscription.channel,
+                "incident": change.incident.id,
+                "change": str(change.kind),
+                "body": msgspec.json.encode(change.incident).decode(),
+                "created_at": now,
+                "attempts": 0,
+                "next_try_at": now,
+            }
+            for change in changes
+            if change.kind in TOLD
+            for subscription in self._subscriptions
+            if change.incident.severity.rank >= subscription.min_severity.rank
+        ]
+        if rows:
+            tx.execute(outbox.insert(), rows)
+
+    # What people see and decide.
+
+    def incidents(
+        self, *, status: Status | None = None, severity: Severity | None = None, limit: int = 0
+    ) -> list[Incident]:
+        """Incidents, the latest opened first; *severity* is the least shown; limit 0 means all."""
+        c = incidents_table.c
+        query = sa.select(c.body).order_by(c.opened_at.desc(), c.id)
+        if status is not None:
+            query = query.where(c.status == status)
+        if severity is not None:
+            query = query.where(c.severity >= severity.rank)
+        if limit:
+            query = query.limit(limit)
+        with self._engine.connect() as tx:
+            return [msgspec.json.decode(body, type=Incident) for body in tx.scalars(query)]
+
+    def show(self, incident_id: str) -> tuple[Incident, list[Finding]]:
+        """One incident and its findings; a unique beginning of the id is enough."""
+        with self._engine.connect() as tx:
+            incident = _find(tx, incident_id)
+            return incident, _findings_of(tx, incident.id)
+
+    def acknowledge(self, incident_id: str, *, by: str, text: str = "") -> Incident:
+        """Somebody takes it.  A closed incident must be reopened first."""
+
+        def step(incident: Incident) -> Incident:
+            if incident.status is Status.CLOSED:
+                raise UsageError(
+                    f"incident {incident.id}: it is closed ({incident.close_reason}); "
+                    "new evidence opens it again"
+                )
+            return msgspec.structs.replace(incident, status=Status.ACKNOWLEDGED, owner=by)
+
+        return self._decide(incident_id, step, by, ChangeKind.ACKNOWLEDGED, text)
+
+    def close(self, incident_id: str, *, by: str, reason: CloseReason, text: str = "") -> Incident:
+        """It is dealt with, for a reason that must be given."""
+
+        def step(incident: Incident) -> Incident:
+            if incident.status is Status.CLOSED:
+                raise UsageError(
+                    f"incident {incident.id}: it is closed already ({incident.close_reason})"
+                )
+            return msgspec.structs.replace(
+                incident, status=Status.CLOSED, close_reason=reason, owner=incident.owner or by
+            )
+
+        words = f"{reason}: {text}" if text else str(reason)
+        return self._decide(incident_id, step, by, ChangeKind.CLOSED, words)
+
+    def comment(self, incident_id: str, *, by: str, text: str) -> Incident:
+        """Write something down beside it."""
+        return self._decide(incident_id, lambda i: i, by, ChangeKind.COMMENTED, text)
+
+    def _decide(
+        self,
+        incident_id: str,
+        step: Callable[[Incident], Incident],
+        by: str,
+        kind: ChangeKind,
+        text: str,
+    ) -> Incident:
+        with self._engine.begin() as tx:
+            incident = step(_find(tx, incident_id))
+            incident = _noted(incident, self._clock(), by, kind, text)
+            _save(tx, incident)
+        return incident
+
+    # What people do not want to be told.
+
+    def suppress(
+        self, *, rule: str | None, entity: Entity | None, owner: str, reason: str, expires_at: int
+    ) -> Suppression:
+        """Mute a rule, an entity, or a rule for an entity, until *expires_at* (wall clock, ns)."""
+        now = self._clock()
+        if rule is None and entity is None:
+            raise UsageError(
+                "suppression: name a rule, an entity or both; nothing mutes everything"
+            )
+        if not owner.strip() or not reason.strip():
+            raise UsageError("suppression: say who answers for it and why")
+        if expires_at <= now:
+            raise UsageError("suppression: it must end in the future")
+        made = Suppression(
+            id="sup-" + uuid4().hex[:12],
+            rule=rule,
+            entity=entity,
+            owner=owner,
+            reason=reason,
+            created_at=now,
+            expires_at=expires_at,
+            hits=0,
+        )
+        with self._engine.begin() as tx:
+            tx.execute(
+                suppressions.insert().values(
+                    id=made.id,
+                    rule=rule,
+                    entity_type=entity.type if entity else None,
+                    entity_value=entity.value if entity else None,
+                    owner=owner,
+                    reason=reason,
+                    created_at=now,
+                    expires_at=expires_at,
+                    hits=0,
+                    lifted=False,
+                )
+            )
+        return made
+
+    def muted(self) -> list[Suppression]:
+        """Those in force."""
+        with self._engine.connect() as tx:
+            return _active(tx, self._clock())
+
+    def lift(self, suppression_id: str) -> None:
+        """End a suppression now."""
+        with self._engine.begin() as tx:
+            done = tx.execute(
+                suppressions.update()
+                .where(suppressions.c.id == suppression_id, ~suppressions.c.lifted)
+                .values(lifted=True)
+            )
+        if done.rowcount == 0:
+            raise UsageError(f"suppression {suppression_id}: there is none of that id in force")
+
+
+def _stronger(old: Change | None, new: Change) -> Change:
+    """One entry an incident: the telling kind wins, the latest incident stands."""
+    if old is not None and old.kind in TOLD and new.kind not in TOLD:
+        return Change(old.kind, new.incident)
+    if old is not None and old.kind is ChangeKind.OPENED:
+        return Change(old.kind, new.incident)
+    return new
+
+
+def _noted(incident: Incident, at: int, by: str, kind: ChangeKind, text: str) -> Incident:
+    note = Note(at=at, by=by, action=str(kind), text=text)
+    return msgspec.structs.replace(incident, notes=(*incident.notes, note))
+
+
+def _keep(tx: sa.Connection, finding: Finding, incident_id: str) -> None:
+    values = {
+        "incident": incident_id,
+        "last_seen": finding.last_seen,
+        "body": msgspec.json.encode(finding).decode(),
+    }
+    tx.execute(
+        insert(findings_table)
+        .values(id=finding.id, **values)
+        .on_conflict_do_update(index_elements=["id"], set_=values)
+    )
+
+
+def _save(tx: sa.Connection, incident: Incident) -> None:
+    values = {
+        "rule": incident.rule,
+        "status": str(incident.status),
+        "severity": incident.severity.rank,
+        "entity_type": incident.entity.type,
+        "entity_value": incident.entity.value,
+        "opened_at": incident.opened_at,
+        "last_seen": incident.last_seen,
+        "body": msgspec.json.encode(incident).decode(),
+    }
+    tx.execute(
+        insert(incidents_table)
+        .values(id=incident.id, **values)
+        .on_conflict_do_update(index_elements=["id"], set_=values)
+    )
+
+
+def _load(tx: sa.Connection, incident_id: str) -> Incident | None:
+    body = tx.scalar(sa.select(incidents_table.c.body).where(incidents_table.c.id == incident_id))
+    return msgspec.json.decode(body, type=Incident) if body else None
+
+
+def _find(tx: sa.Connection, incident_id: str) -> Incident:
+    c = incidents_table.c
+    bodies = tx.scalars(
+        sa.select(c.body).where(c.id.startswith(incident_id, autoescape=True)).limit(2)
+    ).all()
+    if incident_id and len(bodies) == 1:
+        return msgspec.json.decode(bodies[0], type=Incident)
+    exact = _load(tx, incident_id) if bodies else None
+    if exact is not None:
+        return exact
+    what = "more than one begins like that" if bodies else "there is none of that id"
+    raise UsageError(f"incident {incident_id!r}: {what}; see `tocsin incidents list`")
+
+
+def _findings_of(tx: sa.Connection, incident_id: str) -> list[Finding]:
+    bodies = tx.scalars(
+        sa.select(findings_table.c.body).where(findings_table.c.incident == incident_id)
+    )
+    found = [msgspec.json.decode(body, type=Finding) for body in bodies]
+    return sorted(found, key=lambda f: (f.first_seen, f.id))
+
+
+def _active(tx: sa.Connection, now: int) -> list[Suppression]:
+    c = suppressions.c
+    rows = tx.execute(
+        sa.select(suppressions).where(c.expires_at > now, ~c.lifted).order_by(c.created_at)
+    )
+    return [
+        Suppression(
+            id=r.id,
+            rule=r.rule,
+            entity=Entity(r.entity_type, r.entity_value) if r.entity_type is not None else None,
+            owner=r.owner,
+            reason=r.reason,
+            created_at=r.created_at,
+            expires_at=r.expires_at,
+            hits=r.hits,
+        )
+        for r in rows
+    ]
+
+
+def _mutes(suppression: Suppression, finding: Finding) -> bool:
+    return (suppression.rule is None or suppression.rule == finding.rule) and (
+        suppression.entity is None or suppression.entity == finding.entity
+    )

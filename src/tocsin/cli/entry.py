@@ -1,0 +1,90 @@
+"""``tocsin``: find the command, run it, and turn each failure into one clear line.
+
+Commands are imported when they are called, so that ``tocsin --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+#: Command -> its help line, shown without importing it.  A test holds the two together.
+COMMANDS = {
+    "up": "Start tocsin: doors, vault, detection, incidents.",
+    "scan": "Look for attacks in log files; no server needed.",
+    "parse": "Print log lines as canonical JSON events.",
+    "send": "Send log files to a running tocsin.",
+    "search": "Search the vault.",
+    "tail": "Print events as they arrive.",
+    "incidents": "List, show, acknowledge and close incidents.",
+    "rules": "List and test detection rules.",
+    "verify": "Check that nobody changed the record.",
+    "token": "Make, list and revoke the keys of sources.",
+    "key": "Show and rotate the key-encryption key.",
+    "doctor": "Check clock, disk, permissions, keys and rules.",
+    "config": "Show, check and describe the settings.",
+    "bench": "Measure how fast tocsin is on this machine.",
+}
+
+#: Exit statuses, the same for every command (``scan`` and ``verify`` add 3).
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line; never returns, always exits."""
+    if importlib.util.find_spec("click") is None:
+        sys.stderr.write(
+            'tocsin: the command line needs the server extra; run: pip install "tocsin[server]"\n'
+        )
+        sys.exit(FAILURE)
+    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    import click
+
+    from tocsin.cli.group import group
+    from tocsin.cli.out import complain
+    from tocsin.errors import TocsinError, UsageError
+
+    debug = "--debug" in arguments or bool(os.environ.get("TOCSIN_DEBUG"))
+    try:
+        result = group.main(arguments, prog_name="tocsin", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return USAGE
+    except click.ClickException as error:
+        error.show()
+        return USAGE if isinstance(error, click.UsageError) else FAILURE
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does: not a failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (TocsinError, OSError) as error:
+        if debug:
+            raise
+        complain(_words(error))
+        return USAGE if isinstance(error, UsageError) else FAILURE
+    except Exception as error:  # the root of the process: what nobody foresaw
+        if debug:
+            raise
+        complain(
+            f"unexpected {type(error).__name__}: {error}\n"
+            "this is a defect of tocsin; run it again with --debug for the traceback"
+        )
+        return FAILURE
+    return result if isinstance(result, int) else 0
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error) or type(error).__name__
