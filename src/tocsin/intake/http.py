@@ -177,7 +177,7 @@ class _Door:
             return  # nobody is left to answer; nothing of an unfinished body was looked at
         except Refused as refused:
             answer = refused.answer()
-            if "expect" in request.headers and not getattr(request, "_stream_consumed", False):
+            if "expect" in request.headers and not getattr(request.state, "asked_for_body", False):
                 # The sender may leave out the body now, so what follows cannot be told apart.
                 answer.headers["connection"] = "close"
         await answer(scope, receive, send)
@@ -264,6 +264,7 @@ class _Door:
             raise TooLarge(too_large)
         parts: list[bytes] = []
         size = 0
+        request.state.asked_for_body = True
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 async for part in request.stream():
