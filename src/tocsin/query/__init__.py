@@ -1,1 +1,21 @@
-"""Not yet furnished."""
+"""QUESTIONS: the search language, and what answers it over segments and the hot tail alike."""
+
+from tocsin.query.counts import count, histogram, top
+from tocsin.query.fields import ALIASES
+from tocsin.query.parse import parse
+from tocsin.query.search import Predicate, predicate, search
+from tocsin.query.shelf import Shelf
+from tocsin.query.values import moment
+
+__all__ = [
+    "ALIASES",
+    "Predicate",
+    "Shelf",
+    "count",
+    "histogram",
+    "moment",
+    "parse",
+    "predicate",
+    "search",
+    "top",
+]
