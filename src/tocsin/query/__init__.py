@@ -3,12 +3,15 @@
 from tocsin.query.counts import count, histogram, top
 from tocsin.query.fields import ALIASES
 from tocsin.query.parse import parse
+from tocsin.query.render import FORMS, TABLE_COLUMNS, render
 from tocsin.query.search import Predicate, predicate, search
 from tocsin.query.shelf import Shelf
 from tocsin.query.values import moment
 
 __all__ = [
     "ALIASES",
+    "FORMS",
+    "TABLE_COLUMNS",
     "Predicate",
     "Shelf",
     "count",
@@ -16,6 +19,7 @@ __all__ = [
     "moment",
     "parse",
     "predicate",
+    "render",
     "search",
     "top",
 ]

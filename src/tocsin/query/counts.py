@@ -23,8 +23,8 @@ from tocsin.query.shelf import Shelf, between, relevant
 
 __all__ = ["MAX_BUCKETS", "count", "histogram", "top"]
 
-_DECADES = [n * 10**power for power in range(6) for n in (1, 2, 5)]
-_WIDTHS = [
+_DECADES: list[int] = [n * 10**power for power in range(6) for n in (1, 2, 5)]
+_WIDTHS: list[int] = [
     *(n * 1000**power for power in range(3) for n in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
     *(n * SECOND for n in (1, 2, 5, 10, 15, 30)),
     *(n * MINUTE for n in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720)),
