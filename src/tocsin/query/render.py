@@ -7,7 +7,7 @@ formula in a spreadsheet.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import polars as pl
@@ -16,7 +16,7 @@ from tocsin.errors import UsageError
 from tocsin.event.batch import SCHEMA
 from tocsin.query.fields import SEQ
 from tocsin.query.search import chosen_columns
-from tocsin.query.text import columns_wide, instants, json_objects, visible
+from tocsin.query.text import HIDDEN, columns_wide, instants, json_objects, visible
 
 __all__ = ["FORMS", "TABLE_COLUMNS", "Form", "render"]
 
@@ -30,7 +30,7 @@ _GAP = "  "
 _LEAST = 4  #: no column of a table is narrower
 _MOST = 48  #: nor wider, the last one apart
 _TEXTUAL = (pl.String, pl.List(pl.String))
-_FORMULA = "=+-@\t\r\n＝＋－＠"  #: what a spreadsheet may take for the beginning of a formula
+_FORMULA = "^[-=+@＝＋－＠]"  #: what a spreadsheet may take for the beginning of a formula
 
 
 def render(
@@ -67,29 +67,40 @@ def _json(frames: Iterable[pl.DataFrame], names: list[str] | None) -> Iterator[s
 def _csv(frames: Iterable[pl.DataFrame], names: list[str]) -> Iterator[str]:
     yield ",".join(names) + "\r\n"
     for frame in frames:
-        texts = _texts(frame, names).select(_csv_field(n) for n in names)
+        texts = _texts(frame, names).with_columns(_shown(n) for n in names)
         if texts.height:
-            lines = texts.select(pl.concat_str(pl.all(), separator=",")).to_series()
+            lines = (
+                texts.select(_csv_field(n) for n in names)
+                .select(pl.concat_str(pl.all(), separator=","))
+                .to_series()
+            )
             yield "\r\n".join(lines) + "\r\n"
 
 
 def _csv_field(name: str) -> pl.Expr:
-    """RFC 4180, and what could begin a formula begins with an apostrophe instead.
+    """Quoted by RFC 4180, and what could begin a formula begins with an apostrophe instead.
 
     Null is an empty field, empty text a quoted one.
     """
     text = pl.col(name)
     safe = (
-        pl.when(text.str.contains(f"^[{_FORMULA}]"))
-        .then(pl.concat_str(pl.lit("'"), text))
-        .otherwise(text)
+        pl.when(text.str.contains(_FORMULA)).then(pl.concat_str(pl.lit("'"), text)).otherwise(text)
         if SCHEMA.get(name) in _TEXTUAL
         else text
     )
     quoted = pl.concat_str(pl.lit('"'), safe.str.replace_all('"', '""', literal=True), pl.lit('"'))
-    # A lone line break inside quotes is legal; it is what RFC 4180 asks for.
-    special = safe.str.contains('[",\r\n]') | (safe == "")
+    special = safe.str.contains('[",]') | (safe == "")
     return pl.when(special).then(quoted).otherwise(safe).fill_null("").alias(name)
+
+
+def _shown(name: str) -> pl.Expr:
+    """The column with control characters escaped; line breaks too, so that a row is a line."""
+    return pl.col(name).map_batches(_escaped, return_dtype=pl.String)
+
+
+def _escaped(series: pl.Series) -> pl.Series:
+    unsafe = series.filter(series.str.contains(HIDDEN)).unique().to_list()
+    return series.replace(unsafe, [visible(text) for text in unsafe]) if unsafe else series
 
 
 def _table(frames: Iterable[pl.DataFrame], names: list[str], width: int) -> Iterator[str]:
@@ -152,7 +163,7 @@ def _text(name: str, dtype: pl.DataType | None) -> pl.Expr:
 
 
 def _lists(series: pl.Series) -> pl.Series:
-    texts: list[Any] = series.to_list()
+    texts: list[list[str] | None] = series.to_list()
     return pl.Series(
         series.name,
         [None if v is None else msgspec.json.encode(v).decode() for v in texts],

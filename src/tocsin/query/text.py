@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import polars as pl
 
-__all__ = ["columns_wide", "instants", "json_objects", "visible"]
+__all__ = ["HIDDEN", "columns_wide", "instants", "json_objects", "visible"]
 
-#: Unicode categories that move the cursor, reverse the text or cannot be seen.
+#: What moves the cursor, reverses the text or cannot be seen, for Polars and by category.
+HIDDEN = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
