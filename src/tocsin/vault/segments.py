@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -52,6 +53,7 @@ __all__ = [
     "Stored",
     "build_filters",
     "filter_path",
+    "from_row",
     "key_name",
     "make_id",
     "open_shelves",
@@ -72,7 +74,7 @@ Table: TypeAlias = Any
 
 ROW_GROUP = 131_072
 SEAL_LEVEL = 1  # of zstd: on API traffic 6 saves under 1 % more and takes twice as long
-COMPACT_LEVEL = 6  # once in a segment's life, off the hot road
+COMPACT_LEVEL = 3  # some old messages and raw lines gain by it
 
 #: Columns with nearly as many values as rows: a dictionary would only be thrown away.
 _DISTINCT = frozenset({"trace_id", "span_id", "request_id", "objects"})
@@ -164,15 +166,18 @@ def key_name(segment: str) -> str:
 # -- rows ---------------------------------------------------------------------------------------
 
 
-def write(table: Table, key: bytes, segment: str, stored: Stored, *, level: int) -> bytes:
-    """The bytes of a segment file.  *table*: ``seq``, then canonical columns in order."""
-    names = table.column_names
+def write(
+    tables: Iterable[Table], key: bytes, segment: str, stored: Stored, *, level: int
+) -> bytes:
+    """The bytes of a segment file.  *tables*: ``seq``, then canonical columns, all the same."""
+    sink, tables = BytesIO(), iter(tables)
+    first = next(tables)
+    names = first.column_names
     numbers = [n for n in names if n == "seq" or NAMES[n].type in (Type.TIME, Type.INT)]
     distinct = [_leaf_path(n) for n in names if n in _DISTINCT]
-    sink = BytesIO()
     with pq.ParquetWriter(
         sink,
-        table.schema,
+        first.schema,
         compression="zstd",
         compression_level=level,
         use_dictionary=[_leaf_path(n) for n in names if n not in {*numbers, *_DISTINCT}],
@@ -184,7 +189,8 @@ def write(table: Table, key: bytes, segment: str, stored: Stored, *, level: int)
             key, aad_prefix=segment.encode(), store_aad_prefix=False
         ),
     ) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP)
+        for table in itertools.chain([first], tables):
+            writer.write_table(table, row_group_size=ROW_GROUP)
         writer.add_key_value_metadata(_metadata(stored))
     return sink.getvalue()
 
@@ -249,21 +255,29 @@ _PROBES = 7
 #: Texts of many lengths, whose hashes tell whether this Polars hashes as the filter's maker did.
 _PROBE_TEXTS = ("", "a", "tocsin", "0123456789abcdef" * 2, "203.0.113.7", "é" * 40, "x" * 300)
 
-Bits: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Hashes: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
 
 
-def build_filters(frame: pl.DataFrame) -> dict[str, bytes]:
-    """A filter for each of :data:`FILTERED` that *frame* has."""
-    return {name: _filter(_hashes(frame[name])) for name in FILTERED if name in frame.columns}
+def build_filters(frames: Iterable[pl.DataFrame]) -> dict[str, bytes]:
+    """A filter for each of :data:`FILTERED` that any of *frames* has."""
+    found: dict[str, list[Hashes]] = {}
+    for frame in frames:
+        for name in FILTERED:
+            if name in frame.columns:
+                found.setdefault(name, []).append(_hashes(frame[name]))
+    return {
+        name: _filter(hashes[0] if len(hashes) == 1 else np.unique(np.concatenate(hashes)))
+        for name, hashes in found.items()
+    }
 
 
-def _hashes(column: pl.Series) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _hashes(column: pl.Series) -> Hashes:
     if column.dtype == pl.List(pl.String):
         column = column.explode()
     return column.drop_nulls().hash(seed=0).unique().to_numpy()
 
 
-def _filter(hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> bytes:
+def _filter(hashes: Hashes) -> bytes:
     size = max(64, -(-len(hashes) * _BITS_A_VALUE // 64) * 64)
     bits = np.zeros(size, "u1")
     for place in _places(hashes, size):
@@ -271,9 +285,7 @@ def _filter(hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> bytes:
     return np.packbits(bits, bitorder="little").tobytes()
 
 
-def _places(
-    hashes: np.ndarray[Any, np.dtype[np.uint64]], size: int
-) -> Iterable[np.ndarray[Any, np.dtype[np.uint64]]]:
+def _places(hashes: Hashes, size: int) -> Iterable[Hashes]:
     first = hashes & np.uint64(0xFFFFFFFF)
     stride = (hashes >> np.uint64(32)) | np.uint64(1)
     for probe in range(_PROBES):
@@ -403,20 +415,24 @@ class Shelf:
             scan = pl.scan_parquet(
                 self.path,
                 decryption=pl.ParquetDecryptionProperties(
-                    footer_key=self._secret(), aad_prefix=self.segment.id.encode()
+                    footer_key=self.secret(), aad_prefix=self.segment.id.encode()
                 ),
                 glob=False,
             )
             scan.collect_schema()
         return scan
 
+    def check_hash(self) -> None:
+        """Read the file as it lies; :class:`Damaged` when it is not the one that was sealed."""
+        with _damage(self.path):
+            found = sha256(self.path.read_bytes()).hexdigest()
+        if found != self.segment.sha256:
+            raise Damaged(f"{self.path}: is not the file that was sealed")
+
     def check(self) -> None:
-        """Read every byte of the file; :class:`Damaged` when it cannot be."""
-        path = self.path
-        with _damage(path):
-            if sha256(path.read_bytes()).hexdigest() != self.segment.sha256:
-                raise Damaged(f"{path}: is not the file that was sealed")
-        read(path, self._secret(), self.segment.id)
+        """Read all there is; :class:`Damaged` when the file is to blame for a failed query."""
+        self.check_hash()
+        read(self.path, self.secret(), self.segment.id)
 
     def maybe(self, column: str, value: str) -> bool:
         """False only when no row has *value* in *column* (or in its list)."""
@@ -434,7 +450,7 @@ class Shelf:
         if column not in self._filters:
             path = filter_path(self.directory, self.segment.id)
             try:
-                self._filters[column] = _Filters(path, self._secret(), self.segment.id).get(column)
+                self._filters[column] = _Filters(path, self.secret(), self.segment.id).get(column)
             except (OSError, ValueError, KeyError, TypeError, struct.error, InvalidTag):
                 self._filters |= self._rebuild()
                 self._filters.setdefault(column, None)
@@ -443,13 +459,14 @@ class Shelf:
     def _rebuild(self) -> dict[str, bytes]:
         names = [n for n in FILTERED if n in self.segment.columns]
         with _damage(self.path):
-            filters = build_filters(self.scan().select(names).collect())
+            filters = build_filters([self.scan().select(names).collect()])
         # A reader may have no right to write here; it then pays for the filter each time.
         with contextlib.suppress(StorageFailed, OSError):
-            write_filters(self.directory, self._secret(), self.segment.id, filters)
+            write_filters(self.directory, self.secret(), self.segment.id, filters)
         return filters
 
-    def _secret(self) -> bytes:
+    def secret(self) -> bytes:
+        """Its key."""
         if self._key is None:
             self._key = self.keys.get(key_name(self.segment.id))
         return self._key
@@ -467,7 +484,7 @@ class Shelves:
         table = catalog_segments
         wanted = sa.select(table).where(table.c.quarantined.is_(None))
         with self._engine.connect() as connection:
-            found = [_segment(row) for row in connection.execute(wanted)]
+            found = [from_row(row) for row in connection.execute(wanted)]
         # Forget those that compaction replaced.
         self._known = {s: self._known.get(s) or self._shelf(s) for s in found}
         chosen = [
@@ -519,7 +536,8 @@ def quarantine(
     return aside / source.name
 
 
-def _segment(row: Any) -> Segment:
+def from_row(row: Any) -> Segment:
+    """A segment as its row of the catalog says."""
     values = row._asdict()
     del values["quarantined"]
     return Segment(**(values | {"columns": tuple(json.loads(values["columns"]))}))

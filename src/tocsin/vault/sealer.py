@@ -1,0 +1,591 @@
+"""The one who seals: rows become a segment, a manifest, an entry of the log and a signed promise.
+
+The log is the only truth; catalog and filters are derived from it and from the segments.  Every
+entry gets a checkpoint of its own, and each checkpoint a MAC under an epoch key that is then
+replaced by its own hash: who takes the live keys cannot rewrite what was sealed before.
+
+The order of writes, and what a crash just after each leaves, is said where they are made.  Recovery
+is the same code: it goes on with whatever entry it finds durable.  After any error the state in
+memory is thrown away and read again from disk before the next entry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+from tocsin.catalog import deliveries as catalog_deliveries
+from tocsin.catalog import segments as catalog_segments
+from tocsin.errors import Damaged
+from tocsin.event.batch import SCHEMA
+from tocsin.vault import merkle, recover, rows, segments, tlog, wal
+from tocsin.vault.disk import DISK, Disk, sweep, write_durably
+from tocsin.vault.jobs import Recovered, Sealed, SealJob
+from tocsin.vault.keys import KeyRing
+from tocsin.vault.note import Checkpoint, Signer, open_note, parse_checkpoint, sign
+from tocsin.vault.segments import Delivery, Range, Segment, Stored
+
+__all__ = ["FORMAT", "Sealer", "epoch_commitment", "mac_path", "next_epoch_key"]
+
+FORMAT = 1  #: of log entries
+_EPOCH = struct.Struct("<Q32s")  # how many checkpoints the key has left behind, and the key
+_RETIRED_AFTER = 60.0  # seconds a replaced segment stays for readers who have begun with it
+
+
+def next_epoch_key(key: bytes) -> bytes:
+    """The key of the next checkpoint; there is no way back."""
+    return sha256(b"tocsin epoch" + key).digest()
+
+
+def epoch_commitment(first: bytes) -> str:
+    """What the log's first entry says of the first epoch key, so that its holder can be sure."""
+    return sha256(b"tocsin first epoch" + first).hexdigest()
+
+
+def mac_path(number: int) -> str:
+    """Path under ``log/`` of the MACs of 256 checkpoints, 32 bytes each."""
+    return f"macs/{tlog.tile_path(0, number).removeprefix('tile/0/')}"
+
+
+@dataclass(slots=True)
+class _Last:
+    """What the newest entries say."""
+
+    next_seq: int = 0
+    epoch: int = 0
+    at: int = 0
+    stopped: bool = True
+
+
+@dataclass(slots=True)
+class _State:
+    """The log as this process continues it."""
+
+    signer: Signer
+    tree: tlog.Tree
+    epoch: tuple[int, bytes]
+    macs: bytes
+    last: _Last
+
+
+class Sealer:
+    """Writer of the log and the segments.  One thread at a time, one process at a time.
+
+    Raises Damaged rather than continue a log that was cut, rolled back or altered.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        ring: KeyRing,
+        *,
+        catalog: sa.Engine,
+        clock: Callable[[], int] = time.time_ns,
+        epoch_seconds: float = 10.0,
+        disk: Disk = DISK,
+    ) -> None:
+        self.directory = directory
+        self.first_epoch_key: bytes | None = None  #: set once, when the vault is made; then gone
+        self._ring = ring
+        self._catalog = catalog
+        self._clock = clock
+        self._epoch_ns = int(epoch_seconds * 1e9)
+        self._disk = disk
+        self._log = directory / "log"
+        self._boot: str | None = None
+        self._state: _State | None = None
+        self._retired: list[tuple[float, str]] = []
+
+    # -- the verbs --------------------------------------------------------------------------------
+
+    def recover(self) -> Recovered:
+        """Roll an interrupted seal forward, or make a new vault; say where the log stands."""
+        self._state = None
+        for name in ("log", "segments", "idx"):
+            tlog.make_directory(self.directory / name, disk=self._disk)
+        for name in ("segments", "idx"):
+            sweep(self.directory / name, disk=self._disk)
+        for folder in {p.parent for p in self._log.rglob(".*.tmp")}:
+            sweep(folder, disk=self._disk)
+        state = self._load() if self._checkpoint_path.exists() else self._create()
+        beyond = state.tree.entry_beyond()
+        if beyond is not None:
+            # A durable entry is never discarded: check what it promises, and go on.
+            entry = tlog.decode(beyond, where=f"{self._log}: entry {state.tree.size}")
+            if entry["kind"] == "manifest":
+                self._check_manifest(entry)
+            self._commit(state, entry)
+        self._restore_catalog(state.tree.size)
+        self._remove_orphans(state)
+        self._state = state
+        return Recovered(state.last.next_seq, state.last.stopped)
+
+    def start(self, boot: str) -> None:
+        """Say that a life begins; ``gap`` is the time since the last word of the one before."""
+        state, at = self._ready(), self._clock()
+        last = state.last
+        entry = {
+            "kind": "start",
+            "boot": boot,
+            "at": at,
+            "clean": last.stopped,
+            "gap": at - last.at if last.at else 0,
+            "epoch_ns": self._epoch_ns,
+        }
+        self._boot = boot
+        self._commit(state, entry)
+
+    def stop(self) -> None:
+        """Say that this life ends as it should."""
+        if self._boot is None:
+            return
+        state = self._ready()
+        while self._retired:  # who read them reads no more
+            self._remove_segment(self._retired.pop()[1])
+        self._commit(state, {"kind": "stop", "boot": self._boot, "at": self._clock()})
+        self._boot = None
+
+    def seal(self, job: SealJob) -> Sealed:
+        """Seal one epoch.  A job that was sealed before is only tidied up after."""
+        state = self._ready()
+        done = state.last.next_seq - job.first_seq
+        if done < 0:
+            raise Damaged(
+                f"{self._log}: the log goes to seq {state.last.next_seq - 1}, "
+                f"but the next rows begin at {job.first_seq}; rows in between are missing"
+            )
+        if job.rows and done >= job.rows:
+            sealed = Sealed(
+                job.first_seq, job.first_seq + job.rows - 1, job.rows, None, state.tree.size
+            )
+        elif job.rows:
+            self._state = None  # whatever fails, the next verb begins by tidying up
+            sealed = self._seal_rows(job, state, job.rows - done)
+        else:
+            self._commit(state, self._entry(state.last, "empty", wal_cut=job.wal_cut))
+            size = state.tree.size
+            sealed = Sealed(job.first_seq, job.first_seq - 1, 0, None, size)
+        # 12. The write-ahead log is no longer needed.  A crash between file and key leaves a key
+        # without a file, which the store drops; before, rows whose seqs the log covers: skipped.
+        for path in job.paths:
+            self._disk.unlink(path)
+        for folder in dict.fromkeys(path.parent for path in job.paths):
+            self._disk.sync_dir(folder)
+        for path in job.paths:
+            self._ring.drop(wal.key_name(path))
+        self._drop_retired()
+        return sealed
+
+    def compact(self) -> int:
+        """Join some small neighbours into one segment; how many, 0 when there is nothing to do."""
+        from tocsin.vault.compact import compact  # it needs this module's Sealer
+
+        return compact(self)
+
+    # -- sealing ----------------------------------------------------------------------------------
+
+    def _seal_rows(self, job: SealJob, state: _State, count: int) -> Sealed:
+        first_seq = state.last.next_seq
+        quarantine = self.directory / "quarantine"
+        frames = recover.read_range(job.paths, first_seq, count, self._ring, quarantine)
+        table, deliveries = _table(frames, first_seq)
+        segment = segments.make_id(first_seq)
+        # 5. The key is durable.  A crash after this leaves a key without a file: recovery drops it.
+        key = self._ring.create(segments.key_name(segment))
+        seed = os.urandom(32)
+        names = tuple(table.columns)
+        fields = rows.fields_of(names)
+        arrow = table.to_arrow()
+        row_root = merkle.root(rows.leaves(arrow, fields, seed))
+        stored = Stored((Range(first_seq, count, names, seed),), deliveries)
+        data = segments.write([arrow], key, segment, stored, level=segments.SEAL_LEVEL)
+        # 6. The segment is durable.  A crash after this leaves it without a manifest: recovery
+        # deletes it with its key, and the rows are sealed again from the write-ahead log.
+        write_durably(segments.segment_path(self.directory, segment), data, disk=self._disk)
+        # Filters are derived; a crash on either side leaves them to be made when they are missed.
+        filters = segments.build_filters([table])
+        segments.write_filters(self.directory, key, segment, filters, disk=self._disk)
+        schema = rows.describe(fields)
+        entry = self._entry(
+            state.last,
+            "manifest",
+            first_seq=first_seq,
+            last_seq=first_seq + count - 1,
+            rows=count,
+            row_root=row_root.hex(),
+            segment=segment,
+            file_sha256=sha256(data).hexdigest(),
+            file_bytes=len(data),
+            schema=schema,
+            schema_sha256=rows.schema_hash(schema),
+            time_min=table["time"].to_physical().min(),
+            time_max=table["time"].to_physical().max(),
+            wal_cut=job.wal_cut,
+        )
+        self._commit(state, entry)
+        self._catalog_manifest(entry, deliveries)
+        return Sealed(first_seq, first_seq + count - 1, count, segment, state.tree.size)
+
+    def _entry(self, last: _Last, kind: str, **more: Any) -> dict[str, Any]:
+        """An entry that ends an epoch."""
+        at = self._clock()
+        return {
+            "kind": kind,
+            "epoch": last.epoch,
+            "boot": self._boot or "",
+            "next_seq": more["last_seq"] + 1 if "last_seq" in more else last.next_seq,
+            "sealed_at": at,
+            "prev_epoch_gap": at - last.at if last.at else 0,
+            **more,
+        }
+
+    def _catalog_manifest(self, entry: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
+        # 11. A crash before this leaves a catalog that does not know the segment: recovery enters
+        # it from the log; a crash after it leaves the write-ahead log to be removed.
+        with self._catalog.begin() as connection:
+            segments.record(connection, _segment_of(entry))
+            if deliveries:
+                insert = insert_sqlite(catalog_deliveries).on_conflict_do_nothing()
+                connection.execute(insert, [d._asdict() for d in deliveries])
+
+    # -- the log ----------------------------------------------------------------------------------
+
+    def _commit(self, state: _State, entry: Mapping[str, Any]) -> None:
+        """Append *entry* and promise it.  On any error the next verb reads all from disk again."""
+        self._state = None
+        # 7. Entry, then hash tiles.  A crash after this leaves an entry beyond the checkpoint:
+        # recovery checks it and comes here with it again.
+        state.tree.append(tlog.encode({"v": FORMAT, **entry}))
+        self._promise(state)
+        state.tree.prune()
+        _learn(state.last, entry)
+        self._state = state
+
+    def _promise(self, state: _State) -> None:
+        size = state.tree.size
+        text = Checkpoint(state.signer.name, size, state.tree.root()).text()
+        behind, key = state.epoch
+        assert behind == size - 1, "one epoch key a checkpoint"
+        # 8. MAC.  A crash after this leaves a MAC without a checkpoint: made again, to the same.
+        number, place = divmod(size - 1, tlog.WIDTH)
+        state.macs = (b"" if place == 0 else state.macs[: 32 * place]) + _mac(key, text)
+        path = self._log / mac_path(number)
+        tlog.make_directory(path.parent, disk=self._disk)
+        write_durably(path, state.macs, disk=self._disk)
+        # 9. Checkpoint.  A crash after this leaves the epoch key one behind: recovery advances it.
+        write_durably(self._checkpoint_path, sign(text, [state.signer]), disk=self._disk)
+        # 10. The next epoch key takes the old one's place.  A crash after this leaves the catalog
+        # behind: recovery enters what the log says.
+        state.epoch = self._advance(state.epoch)
+
+    def _advance(self, epoch: tuple[int, bytes]) -> tuple[int, bytes]:
+        behind, key = epoch[0] + 1, next_epoch_key(epoch[1])
+        self._ring.put("epoch", _EPOCH.pack(behind, key))
+        return behind, key
+
+    @property
+    def _checkpoint_path(self) -> Path:
+        return self._log / "checkpoint"
+
+    def _ready(self) -> _State:
+        if self._state is None:
+            self.recover()
+        assert self._state is not None
+        return self._state
+
+    # -- beginning --------------------------------------------------------------------------------
+
+    def _create(self) -> _State:
+        """A new vault: keys, and a first entry that says which.
+
+        A crash on the way leaves keys that signed nothing, or the first entry beyond a checkpoint
+        that does not exist; both are made again.
+        """
+        found = [*(self.directory / "segments").glob("*.parquet")]
+        if "epoch" in self._ring.names():
+            behind, _ = _EPOCH.unpack(self._ring.get("epoch"))
+            found += [self._checkpoint_path] * bool(behind)
+        if found:
+            raise Damaged(
+                f"{self._checkpoint_path}: missing, though there was a log: {found[0].name}; "
+                "restore log/ from the backup, or move this vault aside and begin another"
+            )
+        seed, first = os.urandom(32), os.urandom(32)
+        signer = Signer(f"tocsin/{os.urandom(8).hex()}", seed)
+        self._ring.put("signing", seed + signer.name.encode())
+        self._ring.put("epoch", _EPOCH.pack(0, first))
+        write_durably(self._log / "vkey", f"{signer.verifier}\n".encode(), disk=self._disk)
+        for path in sorted(self._log.glob("tile/**/*"), reverse=True):
+            if path.is_file():  # of an attempt that was interrupted before it signed anything
+                self._disk.unlink(path)
+        state = _State(signer, tlog.Tree(self._log, disk=self._disk), (0, first), b"", _Last())
+        self._commit(
+            state,
+            {
+                "kind": "key",
+                "use": "signing",
+                "action": "register",
+                "vkey": str(signer.verifier),
+                "epoch_commitment": epoch_commitment(first),
+                "at": self._clock(),
+            },
+        )
+        self.first_epoch_key = first
+        return state
+
+    def _load(self) -> _State:
+        secret = self._ring.get("signing")
+        signer = Signer(secret[32:].decode(), secret[:32])
+        path = self._checkpoint_path
+        note = open_note(path.read_bytes(), [signer.verifier], where=str(path))
+        checkpoint = parse_checkpoint(note.text, where=str(path))
+        if checkpoint.origin != signer.name or not checkpoint.size:
+            raise Damaged(f"{path}: promises another log, {checkpoint.origin!r}")
+        tree = tlog.load(self._log, checkpoint.size, disk=self._disk)
+        if tree.root() != checkpoint.root:
+            raise Damaged(f"{self._log}: the tiles do not have the root that {path} promises")
+        behind, key = _EPOCH.unpack(self._ring.get("epoch"))
+        macs = self._macs(checkpoint.size)
+        if behind == checkpoint.size - 1:
+            if macs[-32:] != _mac(key, note.text):
+                raise Damaged(f"{self._log / 'macs'}: the last MAC is not what its key makes")
+            behind, key = self._advance((behind, key))
+        if behind != checkpoint.size:
+            what = "entries were cut off" if behind > checkpoint.size else "the key was put back"
+            raise Damaged(
+                f"{path}: promises {checkpoint.size} entries, but the epoch key has seen {behind}: "
+                f"{what}; restore log/ and keys/epoch.key from the same, latest state"
+            )
+        return _State(signer, tree, (behind, key), macs, self._last(checkpoint.size))
+
+    def _macs(self, size: int) -> bytes:
+        number, place = divmod(size - 1, tlog.WIDTH)
+        path = self._log / mac_path(number)
+        if not path.exists():
+            raise Damaged(f"{path}: missing")
+        macs = path.read_bytes()[: 32 * (place + 1)]
+        if len(macs) != 32 * (place + 1):
+            raise Damaged(f"{path}: {len(macs)} bytes, {32 * (place + 1)} wanted")
+        return macs
+
+    def _last(self, size: int) -> _Last:
+        """What the newest entries say, from the end back to the last one that ended an epoch."""
+        newest: list[dict[str, Any]] = []
+        for _, entry in self._backwards(size):
+            newest.append(entry)
+            if "epoch" in entry:
+                break
+        last = _Last()
+        for entry in reversed(newest):
+            _learn(last, entry)
+        return last
+
+    def _backwards(self, size: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        for number in reversed(range(-(-size // tlog.WIDTH))):
+            start = number * tlog.WIDTH
+            end = min(size, start + tlog.WIDTH)
+            bundle = list(tlog.entries(self._log, end, start))
+            for index in reversed(range(len(bundle))):
+                where = f"{self._log}: entry {start + index}"
+                yield start + index, tlog.decode(bundle[index], where=where)
+
+    # -- recovery ---------------------------------------------------------------------------------
+
+    def _check_manifest(self, entry: Mapping[str, Any]) -> None:
+        """Read the segment of an unpromised manifest again; Damaged when it says another thing."""
+        segment = entry["segment"]
+        path = segments.segment_path(self.directory, segment)
+        key = self._ring.get(segments.key_name(segment))
+        stored = segments.read_stored(path, key, segment)
+        table = segments.read(path, key, segment)
+        fields = rows.fields_of(stored.ranges[0].names)
+        root = merkle.root(rows.leaves(table, fields, stored.ranges[0].seed)).hex()
+        if root != entry["row_root"] or rows.describe(fields) != entry["schema"]:
+            raise Damaged(
+                f"{path}: does not hold the rows that the log's last entry says; "
+                "the seal of it was interrupted, and the file changed since"
+            )
+
+    def _restore_catalog(self, size: int) -> None:
+        """Enter what the catalog does not know, from the newest entry back to the first it knows.
+
+        Commits are durable and in order, so what is older it knows too, or knew in a shape that a
+        ``rewrite`` has replaced.  An empty or lost catalog is filled from the whole log.
+        """
+        with self._catalog.connect() as connection:
+            known = set(connection.scalars(sa.select(catalog_segments.c.id)))
+        missing: list[dict[str, Any]] = []
+        for _, entry in self._backwards(size):
+            if entry["kind"] in ("manifest", "rewrite"):
+                if entry["segment"] in known:
+                    break
+                missing.append(entry)
+        for entry in reversed(missing):
+            segment = _segment_of(entry)
+            if entry["kind"] == "rewrite":
+                with self._catalog.begin() as connection:
+                    segments.record(connection, segment, entry["replaces"])
+                continue
+            deliveries: Sequence[Delivery] = ()
+            path = segments.segment_path(self.directory, segment.id)
+            with contextlib.suppress(Damaged):  # a file that is gone is named when it is read
+                if path.exists():
+                    key = self._ring.get(segments.key_name(segment.id))
+                    deliveries = segments.read_stored(path, key, segment.id).deliveries
+            self._catalog_manifest(entry, deliveries)
+
+    def _remove_orphans(self, state: _State) -> None:
+        """Remove segments and keys that no entry speaks of, and those that a rewrite replaced."""
+        with self._catalog.connect() as connection:
+            live = set(connection.scalars(sa.select(catalog_segments.c.id)))
+        files = {p.stem for p in (self.directory / "segments").glob("*.parquet")}
+        keys = {n.removeprefix("seg.") for n in self._ring.names() if n.startswith("seg.")}
+        doubtful = (files | keys) - live
+        if not doubtful:
+            return
+        if any(int(name[:20]) < state.last.next_seq for name in doubtful):
+            # Only a crash while compacting, or a catalog that lies, brings us here: ask the log.
+            doubtful -= self._in_use(state.tree.size)
+        for segment in sorted(doubtful):
+            self._remove_segment(segment)
+
+    def _in_use(self, size: int) -> set[str]:
+        """Segments that the log speaks of and has not replaced."""
+        used: set[str] = set()
+        for data in tlog.entries(self._log, size):
+            entry = tlog.decode(data, where=str(self._log))
+            used |= {entry["segment"]} if "segment" in entry else set()
+            used -= set(entry.get("replaces", ()))
+        return used
+
+    def _remove_segment(self, segment: str) -> None:
+        """Remove file, filters and key; a crash in between leaves orphans for the next start."""
+        for path in (
+            segments.segment_path(self.directory, segment),
+            segments.filter_path(self.directory, segment),
+        ):
+            self._disk.unlink(path)
+            self._disk.sync_dir(path.parent)
+        self._ring.drop(segments.key_name(segment))
+
+    # -- what compaction needs --------------------------------------------------------------------
+
+    def rewrite(self, new: Segment, replaced: Sequence[Segment]) -> None:
+        """Promise that *new* holds the rows of *replaced*, and switch the catalog to it."""
+        self._commit(
+            self._ready(),
+            {
+                "kind": "rewrite",
+                "boot": self._boot or "",
+                "at": self._clock(),
+                "segment": new.id,
+                "file_sha256": new.sha256,
+                "file_bytes": new.bytes,
+                "first_seq": new.first_seq,
+                "last_seq": new.last_seq,
+                "rows": new.rows,
+                "ranges": new.ranges,
+                "time_min": new.time_min,
+                "time_max": new.time_max,
+                "columns": new.columns,
+                "replaces": [old.id for old in replaced],
+            },
+        )
+        # A crash before this leaves the catalog on the old files, which are still there; recovery
+        # switches it.  A crash after it leaves the old files, which recovery removes.
+        ids = [old.id for old in replaced]
+        with self._catalog.begin() as connection:
+            segments.record(connection, new, ids)
+        until = time.monotonic() + _RETIRED_AFTER
+        self._retired += [(until, name) for name in ids]
+
+    def _drop_retired(self) -> None:
+        """Remove replaced segments once nobody can still be reading them."""
+        now = time.monotonic()
+        while self._retired and self._retired[0][0] <= now:
+            self._remove_segment(self._retired[0][1])
+            del self._retired[0]
+
+    @property
+    def catalog(self) -> sa.Engine:
+        """The catalog."""
+        return self._catalog
+
+    @property
+    def ring(self) -> KeyRing:
+        """The keys."""
+        return self._ring
+
+    @property
+    def disk(self) -> Disk:
+        """The disk."""
+        return self._disk
+
+    def now(self) -> int:
+        """Wall clock, ns."""
+        return self._clock()
+
+
+def _mac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256")
+
+
+def _learn(last: _Last, entry: Mapping[str, Any]) -> None:
+    if "epoch" in entry:
+        last.epoch = entry["epoch"] + 1
+        last.next_seq = entry["next_seq"]
+        last.at = entry["sealed_at"]
+        last.stopped = False
+    elif entry["kind"] in ("start", "stop"):
+        last.at = entry["at"]
+        last.stopped = entry["kind"] == "stop"
+
+
+def _table(
+    frames: Sequence[wal.Frame], first_seq: int
+) -> tuple[pl.DataFrame, tuple[Delivery, ...]]:
+    """The rows of *frames* as one table with ``seq``, without columns that are null throughout."""
+    whole = pl.concat([frame.frame for frame in frames], how="diagonal")
+    names = [n for n in SCHEMA if n in whole.columns and whole[n].null_count() < whole.height]
+    seq = pl.int_range(first_seq, first_seq + whole.height, dtype=pl.Int64, eager=True).alias("seq")
+    table = whole.select(seq, *names).rechunk()
+    deliveries = tuple(
+        Delivery(f.source, f.batch_id, f.first_seq, f.rows, f.at)
+        for f in frames
+        if f.batch_id is not None
+    )
+    return table, deliveries
+
+
+def _segment_of(entry: Mapping[str, Any]) -> Segment:
+    """The catalog's row for a manifest or a rewrite."""
+    if entry["kind"] == "manifest":
+        names = [line.split(":")[0] for line in entry["schema"]]
+        columns, ranges, at = [n for n in names if n != "seq"], 1, entry["sealed_at"]
+    else:
+        columns, ranges, at = entry["columns"], entry["ranges"], entry["at"]
+    return Segment(
+        id=entry["segment"],
+        first_seq=entry["first_seq"],
+        last_seq=entry["last_seq"],
+        rows=entry["rows"],
+        time_min=entry["time_min"],
+        time_max=entry["time_max"],
+        columns=tuple(columns),
+        bytes=entry["file_bytes"],
+        sha256=entry["file_sha256"],
+        sealed_at=at,
+        ranges=ranges,
+    )
