@@ -27,7 +27,7 @@ _TYPES = MappingProxyType(
     }
 )
 _BYTE = re.compile(r" ?\(byte (\d+)\)")
-_WORD = re.compile(r"[a-z_]+")
+_NAMED = re.compile(r"([a-z_]+): ")  # how a parser begins when one key is to blame
 
 
 def to_lines(body: bytes) -> bytes:
@@ -102,18 +102,25 @@ def first_fault(body: bytes, lines: bytes, frame: pl.DataFrame, parser: str) -> 
 
 
 def _field(words: str) -> str | None:
-    return next((word for word in _WORD.findall(words) if word in NAMES), None)
+    found = _NAMED.match(words)
+    return found[1] if found and found[1] in NAMES else None
 
 
 def _fault(line: bytes, field: str | None, parser: str) -> str:
+    if field == "attributes":  # text in a column, an object on the wire
+        return '"attributes" is not an object'
     if field is not None:
         return f'"{field}" is not {_TYPES[NAMES[field].type]}'
-    if line.lstrip()[:1] != b"{":
-        return f"not in the format {parser}" if parser not in _JSON else "not a JSON object"
+    if parser not in _JSON:
+        return f"not in the format {parser}"
     try:
-        msgspec.json.decode(line)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        value = msgspec.json.decode(line)
+    except RecursionError:
+        return "nested too deeply"
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         return f"not JSON, {_reason(error)[0]} of the line"
+    if not isinstance(value, dict):
+        return "not a JSON object"
     return f"not an event that the format {parser} can hold"
 
 

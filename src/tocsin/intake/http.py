@@ -50,6 +50,7 @@ NATIVE = "tocsin"  #: the parser of our own NDJSON
 _LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/x-jsonlines"})
 _ARRAY = "application/json"
 _TEXT = "text/plain"
+_BOM = b"\xef\xbb\xbf"
 _HEAD = 64 << 10  # as much as sniffing looks at
 _BATCH_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
@@ -304,6 +305,7 @@ class _Door:
     ) -> tuple[Future[Receipt] | None, int]:
         """In a worker thread: from the bytes of a body to the vault's promise of a receipt."""
         data = inflate(body, options.encoding, limit=self._limits.inflated_bytes)
+        data = data.removeprefix(_BOM)
         lines = to_lines(data) if options.array else data
         parser = options.parser or self._road.sniff(lines[:_HEAD])
         frame = self._road.parse(lines, parser, origin, observed)

@@ -97,8 +97,8 @@ def pieces(
     """*chunks* cut anew into whole records, about *size* bytes each.
 
     Where the cuts fall depends on the bytes only, not on how they arrived.  *boundary* tells how
-    many of the first bytes are whole records.  A record far longer than a piece, which no door would
-    take, is cut, and the door keeps the parts as plain lines.
+    many of the first bytes are whole records.  A record far longer than a piece, which no door
+    would take, is cut, and the door keeps the parts as plain lines.
     """
     rest, offset = b"", 0
     for part in _small(chunks, size):
@@ -125,7 +125,7 @@ def _cut(data: bytes, size: int, boundary: Callable[[bytes], int]) -> int:
             return 0
         if cut := boundary(data[:length]):
             return cut
-    return length
+    return size << (_LONGEST - 1)
 
 
 def send(
