@@ -1,1 +1,9 @@
-"""Not yet furnished."""
+"""Doors: how bytes from outside become a ``Batch``."""
+
+from tocsin.intake.origin import Origin
+from tocsin.intake.parse import parse
+from tocsin.intake.parsers import PARSERS, Parser
+from tocsin.intake.records import boundary, read_records
+from tocsin.intake.sniff import sniff
+
+__all__ = ["PARSERS", "Origin", "Parser", "boundary", "parse", "read_records", "sniff"]

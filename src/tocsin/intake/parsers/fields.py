@@ -1,0 +1,213 @@
+"""From tables of foreign keys to canonical columns: what has a column goes there, the rest is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tocsin.event import NAMES
+from tocsin.event.batch import SCHEMA
+from tocsin.intake.parsers import times
+from tocsin.intake.parsers.aliases import resolve
+from tocsin.intake.parsers.lines import keep, stitch
+from tocsin.intake.parsers.objects import Bad, Table
+from tocsin.intake.parsers.readers import READERS, Column, Context
+from tocsin.intake.parsers.requests import judged, request_columns
+
+__all__ = ["rows"]
+
+_encode = msgspec.json.encode
+
+
+def rows(
+    found: Iterable[Table | Bad], lines: Sequence[bytes], dialect: str, context: Context
+) -> pl.DataFrame:
+    """Canonical rows of decoded *lines*, in their order; the unreadable ones kept as ``log``."""
+    parts: list[pl.DataFrame] = []
+    bad: list[Bad] = []
+    for item in found:
+        if isinstance(item, Bad):
+            bad.append(item)
+        else:
+            parts.append(_table(item, dialect, context))
+    if bad:
+        text = [lines[b.row].decode(errors="backslashreplace").rstrip("\r") for b in bad]
+        kept = keep(text, [b.why for b in bad])
+        parts.append(kept.with_columns(_row=pl.Series([b.row for b in bad], dtype=pl.Int64)))
+    return stitch(parts).drop("_row")
+
+
+class _Draft:
+    """The columns of one table while they are put together."""
+
+    def __init__(self, height: int) -> None:
+        self.height = height
+        self.columns: dict[str, pl.Series] = {}
+        self.whole: dict[str, Sequence[Any]] = {}  # attributes that every row may have
+        self.single: dict[int, dict[str, Any]] = {}  # attributes of single rows
+        self.errors: dict[int, list[str]] = {}
+
+    def put(self, name: str, values: pl.Series, key: str) -> None:
+        """Fill column *name*; where it is filled already, keep the value as attribute *key*."""
+        if name not in self.columns:
+            self.columns[name] = values
+            return
+        before = self.columns[name]
+        twice: pl.Series = (before.is_not_null() & values.is_not_null() & before.ne_missing(values)).arg_true()
+        if name == "time":
+            # Servers write one instant in several forms; only a different one is worth keeping.
+            apart = ((before - values).dt.total_milliseconds().abs() >= 1000).fill_null(False)
+            for i in apart.arg_true():
+                self.attribute(i, key, values[i].isoformat())
+        else:
+            for i in twice:
+                self.attribute(i, key, values[i])
+        self.columns[name] = before.zip_with(before.is_not_null(), values)
+
+    def attribute(self, row: int, key: str, value: Any) -> None:
+        self.single.setdefault(row, {})[key] = value
+
+    def error(self, row: int, what: str) -> None:
+        self.errors.setdefault(row, []).append(what)
+
+
+def _table(table: Table, dialect: str, context: Context) -> pl.DataFrame:
+    draft = _Draft(len(table.rows))
+    wanted: list[tuple[int, int, str, str]] = []
+    for i, key in enumerate(table.names):
+        alias = resolve(key, dialect)
+        if alias is None:
+            draft.whole[key] = table.columns[i]
+        else:
+            column, reader, rank = alias
+            wanted.append((rank, i, column, reader))
+    for _, i, column, reader in sorted(wanted):
+        _read(draft, table.names[i], table.columns[i], column, reader, context)
+    if dialect == "nginx_json":
+        draft.whole = {k: [v or None for v in values] for k, values in draft.whole.items()}
+    return _finish(draft, table.rows, native=dialect == "tocsin")
+
+
+def _read(
+    draft: _Draft, key: str, values: Sequence[Any], column: str, reader: str, context: Context
+) -> None:
+    if reader == "request":
+        _request_line(draft, key, values, context)
+        return
+    read = READERS[reader](values, context)
+    draft.put(column, read.values, key)
+    for name, series in read.more.items():
+        draft.put(name, series, name)
+    _keep_rest(draft, key, read)
+
+
+def _keep_rest(draft: _Draft, key: str, read: Column) -> None:
+    for row, value in read.left.items():
+        draft.attribute(row, key, value)
+        if read.wrong:
+            draft.error(row, f"{key}: not {read.wrong}")
+    if not read.extra:
+        return
+    named: dict[str, dict[int, Any]] = {}
+    for row, values in read.extra.items():
+        for name, value in values.items():
+            if name in NAMES and SCHEMA[name] == pl.String():
+                named.setdefault(name, {})[row] = value
+            else:
+                draft.attribute(row, name, value)
+    for name, by_row in named.items():
+        series = pl.Series([by_row.get(i) for i in range(draft.height)], dtype=pl.String)
+        draft.put(name, series, name)
+
+
+def _request_line(
+    draft: _Draft, key: str, values: Sequence[Any], context: Context
+) -> None:
+    read = READERS["text"](values, context)
+    cut = request_columns(pl.DataFrame({"request": read.values}).with_row_index("_row"))
+    for name in ("method", "path", "query", "http_version"):
+        if cut[name].is_not_null().any():
+            draft.put(name, cut[name], name)
+    garbage = cut.filter(pl.col("method").is_null() & pl.col("request").is_not_null())
+    for row, value in garbage.select("_row", "request").iter_rows():
+        draft.attribute(row, key, value)
+    _keep_rest(draft, key, read)
+
+
+def _finish(draft: _Draft, at: Sequence[int], *, native: bool) -> pl.DataFrame:
+    assumed = draft.columns.pop(times.ASSUMED, None)
+    claimed = draft.whole.pop("attributes", None) if native else None
+    attributes = _attributes(draft, claimed)
+    columns = [series.alias(name) for name, series in draft.columns.items()]
+    frame = pl.DataFrame([pl.Series("_row", at, dtype=pl.Int64), *columns])
+    if attributes is not None:
+        frame = frame.with_columns(pl.Series("attributes", attributes, dtype=pl.String))
+    if draft.errors:
+        errors = ["; ".join(draft.errors[i]) if i in draft.errors else None for i in range(len(at))]
+        frame = frame.with_columns(pl.Series("parse_error", errors, dtype=pl.String))
+    if assumed is not None:
+        frame = _tag(frame, assumed)
+    frame = _kind(frame)
+    return judged(frame) if "status" in frame.columns else frame
+
+
+def _tag(frame: pl.DataFrame, assumed: pl.Series) -> pl.DataFrame:
+    mark = pl.lit([times.ASSUMED])
+    told = pl.col("tags").fill_null([]) if "tags" in frame.columns else pl.lit([], pl.List(pl.String))
+    kept = pl.col("tags") if "tags" in frame.columns else pl.lit(None, pl.List(pl.String))
+    return frame.with_columns(
+        tags=pl.when(assumed.fill_null(False)).then(pl.concat_list(told, mark)).otherwise(kept)
+    )
+
+
+def _kind(frame: pl.DataFrame) -> pl.DataFrame:
+    """Where nobody says what happened, the columns do."""
+    have = frame.columns
+    told = [pl.col("kind")] if "kind" in have else []
+    guess = pl.lit("log")
+    if "db_statement" in have:
+        guess = pl.when(pl.col("db_statement").is_not_null()).then(pl.lit("query")).otherwise(guess)
+    if "method" in have and ("path" in have or "status" in have):
+        # An application's message about a request is no request log line: that has a status.
+        served = [pl.col("status").is_not_null()] if "status" in have else []
+        if "path" in have and "message" not in have:
+            served.append(pl.col("path").is_not_null())
+        is_request = pl.col("method").is_not_null() & pl.any_horizontal(*served, pl.lit(False))
+        guess = pl.when(is_request).then(pl.lit("request")).otherwise(guess)
+    return frame.with_columns(kind=pl.coalesce(*told, guess))
+
+
+def _attributes(draft: _Draft, claimed: Sequence[Any] | None) -> list[str | None] | None:
+    """One JSON object a row, of all that has no column."""
+    if not draft.whole and not draft.single and claimed is None:
+        return None
+    names = tuple(draft.whole)
+    by_row: Iterable[tuple[Any, ...]] = (
+        zip(*draft.whole.values(), strict=True) if names else [()] * draft.height
+    )
+    out: list[str | None] = []
+    for i, values in enumerate(by_row):
+        rest = {k: v for k, v in zip(names, values, strict=True) if v is not None}
+        if i in draft.single:
+            rest.update(draft.single[i])
+        if claimed is not None and claimed[i] is not None:
+            rest = _merge(draft, i, rest, claimed[i])
+        out.append(_encode(rest).decode() if rest else None)
+    return out
+
+
+def _merge(draft: _Draft, row: int, rest: dict[str, Any], claimed: Any) -> dict[str, Any]:
+    """The sender's own attributes, and what we add under names that are free."""
+    if not isinstance(claimed, dict):
+        draft.error(row, "attributes: not an object")
+        return {**rest, "attributes": claimed}
+    merged = dict(claimed)
+    for key, value in rest.items():
+        free = key
+        while free in merged:
+            free = "_" + free
+        merged[free] = value
+    return merged

@@ -1,0 +1,128 @@
+"""Cutting bytes into lines and keeping each of them, readable or not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+__all__ = ["BOM", "LIMIT", "column", "keep", "mend", "overlong", "plain", "pure", "stitch"]
+
+#: Bytes of one record.  What is longer is cut here, kept as a log line and says so.
+LIMIT = 1 << 20
+
+BOM = b"\xef\xbb\xbf"
+
+#: The column that carries a row's place in the input while a parser sorts rows by how it read them.
+ROW = "_row"
+
+
+def plain(data: bytes) -> list[bytes]:
+    """Lines of *data* without their ends; blank ones are left out."""
+    return [line for line in data.removeprefix(BOM).split(b"\n") if line and not line.isspace()]
+
+
+def pure(data: bytes) -> bytes:
+    r"""*data* as valid UTF-8: a byte that is not becomes ``\xNN`` for all to see.
+
+    >>> pure(b"caf\xe9 caf\xc3\xa9").decode()
+    'caf\\xe9 café'
+    """
+    if data.isascii():
+        return data
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="backslashreplace").encode()
+    return data
+
+
+def column(data: bytes) -> pl.Series:
+    """Lines of *data* as text, without their ends; blank ones are left out."""
+    data = pure(data.removeprefix(BOM))
+    if not data.endswith(b"\n"):
+        data += b"\n"
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10).astype(np.int64) + 1
+    offsets = np.concatenate([np.zeros(1, np.int64), ends])
+    # No copy and no Python string: Arrow gets the bytes as they are and where each line ends.
+    lines = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(data))
+    text = pl.Series("raw", lines).str.strip_suffix("\n").str.strip_chars_end("\r")
+    return text.filter(text.str.strip_chars().str.len_bytes() > 0)
+
+
+def overlong(data: bytes) -> list[tuple[int, int]]:
+    """Where lines longer than :data:`LIMIT` begin and end (without the line end)."""
+    if len(data) <= LIMIT:
+        return []
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
+    edges = np.concatenate([[-1], ends, [len(data)]])
+    long = np.flatnonzero(np.diff(edges) > LIMIT + 1)
+    return [(int(edges[i]) + 1, int(edges[i + 1])) for i in long]
+
+
+def keep(lines: Sequence[str] | pl.Series, why: str | Sequence[str]) -> pl.DataFrame:
+    """Rows for lines that could not be read as what they claimed to be."""
+    text = pl.Series("raw", lines, dtype=pl.String)
+    reasons = [why] * len(text) if isinstance(why, str) else list(why)
+    return pl.DataFrame(
+        {
+            "kind": pl.repeat("log", len(text), dtype=pl.String, eager=True),
+            "message": text,
+            "raw": text,
+            "parse_error": pl.Series(reasons, dtype=pl.String),
+        }
+    )
+
+
+def stitch(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """*parts* as one frame in the order of the input, by their column ``_row``."""
+    frames = [part for part in parts if part.height]
+    if not frames:
+        return pl.DataFrame(schema={ROW: pl.Int64})
+    if len(frames) == 1:
+        return frames[0].sort(ROW)
+    return pl.concat(frames, how="diagonal_relaxed").sort(ROW)
+
+
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_STRAY = re.compile("[\udc80-\udcff]")
+
+
+def mend(line: bytes) -> bytes:
+    r"""A JSON line without what UTF-8 cannot hold: stray bytes and lone surrogates, made visible.
+
+    A client chooses such bytes (a user agent of ``\xff``), so they must not cost the whole line.
+
+    >>> mend(b'{"ua":"\xff \\ud800"}')
+    b'{"ua":"\\\\xff \\\\ud800"}'
+    """
+    text = line.decode("utf-8", "surrogateescape")
+    text = _STRAY.sub(lambda m: f"\\\\x{ord(m[0]) & 0xFF:02x}", text)
+    out: list[str] = []
+    last = 0
+    high: re.Match[str] | None = None  # a high surrogate that waits for its low half
+
+    def visible(match: re.Match[str]) -> None:
+        nonlocal last
+        out.append(text[last : match.start()] + "\\" + match[0])
+        last = match.end()
+
+    for match in _ESCAPE.finditer(text):
+        code = int(match[1], 16) if match[1] else 0
+        if high is not None:
+            if 0xDC00 <= code < 0xE000 and match.start() == high.end():
+                high = None
+                continue
+            visible(high)
+            high = None
+        if 0xD800 <= code < 0xDC00:
+            high = match
+        elif 0xDC00 <= code < 0xE000:
+            visible(match)
+    if high is not None:
+        visible(high)
+    out.append(text[last:])
+    return "".join(out).encode("utf-8", "backslashreplace")

@@ -1,0 +1,57 @@
+"""PostgreSQL's jsonlog (15 and later), the format to recommend: one record a line, no ambiguity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tocsin.intake.origin import Origin
+from tocsin.intake.parsers.lines import keep, plain, stitch
+from tocsin.intake.parsers.objects import Bad, Table, decode
+from tocsin.intake.parsers.postgres import FOREIGN, KEYS, columns
+from tocsin.intake.parsers.readers import READERS, Context
+
+__all__ = ["parse"]
+
+
+def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
+    """Rows of jsonlog."""
+    lines = plain(data)
+    parts: list[pl.DataFrame] = []
+    bad: list[Bad] = []
+    for item in decode(lines, nested=False):
+        if isinstance(item, Bad):
+            bad.append(item)
+        elif {"timestamp", "error_severity"} <= set(item.names):
+            parts.append(_texts(item))
+        else:
+            why = "jsonlog: no timestamp and error_severity"
+            bad.extend(Bad(row, why) for row in item.rows)
+    frames = [columns(stitch(parts), origin, observed)] if parts else []
+    if bad:
+        text = [lines[b.row].decode(errors="backslashreplace").rstrip("\r") for b in bad]
+        kept = keep(text, [b.why for b in bad])
+        frames.append(kept.with_columns(_row=pl.Series([b.row for b in bad], dtype=pl.Int64)))
+    return stitch(frames).drop("_row")
+
+
+def _texts(table: Table) -> pl.DataFrame:
+    """The keys as text; keys that PostgreSQL does not have are marked as foreign."""
+    context = Context("UTC", 0)
+    known = [
+        _text(values, context).alias(name if name in KEYS else FOREIGN + name)
+        for name, values in zip(table.names, table.columns, strict=True)
+    ]
+    return pl.DataFrame([pl.Series("_row", table.rows, dtype=pl.Int64), *known])
+
+
+def _text(values: Sequence[Any], context: Context) -> pl.Series:
+    read = READERS["text"](values, context)
+    if not read.left:
+        return read.values
+    # A list or an object where PostgreSQL writes text: kept as JSON.
+    left = {row: msgspec.json.encode(value).decode() for row, value in read.left.items()}
+    return read.values.scatter(list(left), list(left.values()))

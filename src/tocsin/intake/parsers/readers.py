@@ -1,0 +1,346 @@
+"""Reading the values of one key into one column, whatever JSON type they came in.
+
+A reader takes all values of a key and returns the column; what it could not read it returns beside
+it, so that nothing is lost: the caller keeps it in ``attributes``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from tocsin.event import read_kind
+from tocsin.event.kinds import ARGUMENTS
+from tocsin.intake.parsers import times
+
+__all__ = ["READERS", "Column", "Context", "split_target"]
+
+_SEVERITIES = {
+    "debug": "trace debug debug1 debug2 debug3 debug4 debug5 10 20",
+    "info": "info information informational notice log 30",
+    "warn": "warn warning 40",
+    "error": "error err severe 50",
+    "critical": "critical crit fatal alert emerg emergency panic 60",
+}
+LEVELS = {word: level for level, words in _SEVERITIES.items() for word in words.split()}
+OUTCOMES = {
+    **dict.fromkeys(("success", "succeeded", "ok", "allowed", "allow", "true"), "success"),
+    **dict.fromkeys(("failure", "failed", "fail", "error", "denied", "deny", "false"), "failure"),
+    "unknown": "unknown",
+}
+_ADDRESS = re.compile(r"\[?([0-9A-Fa-f:.]+?)(?:%\w+)?\]?(?::(\d{1,5}))?")
+_NS = {"seconds": 10**9, "ms": 10**6, "ns": 1}
+
+
+class Context(msgspec.Struct, frozen=True, gc=False):
+    """What a reader may need to know beside the values."""
+
+    tz: str
+    observed: int
+
+
+class Column(msgspec.Struct, frozen=True):
+    """Values of one column, and beside them what was not read and why, by place in the column."""
+
+    values: pl.Series
+    left: dict[int, Any] = {}
+    wrong: str | None = None  #: what was expected, when a leftover is an error
+    more: dict[str, pl.Series] = {}  #: further columns that the same values fill
+    #: further attributes, by place
+    extra: dict[int, dict[str, Any]] = {}
+
+
+Reader = Callable[[Sequence[Any], Context], Column]
+
+
+def _series(values: Sequence[Any], dtype: pl.DataType) -> pl.Series | None:
+    """The values as they are, if all are of one type."""
+    try:
+        return pl.Series(values, dtype=dtype, strict=True)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        return None
+
+
+def _each(
+    values: Sequence[Any], dtype: pl.DataType, read: Callable[[Any], Any], wrong: str | None = None
+) -> Column:
+    """Read value by value; what *read* answers with ``None`` is left over."""
+    left: dict[int, Any] = {}
+    out: list[Any] = []
+    for i, value in enumerate(values):
+        found = None if value is None else read(value)
+        if found is None and value is not None and (wrong or value not in ("", "-")):
+            left[i] = value
+        out.append(found)
+    return Column(pl.Series(out, dtype=dtype), left, wrong)
+
+
+def strict_text(values: Sequence[Any], context: Context) -> Column:
+    """Text that must be text."""
+    if (series := _series(values, pl.String())) is not None:
+        return Column(series)
+    out = [v if type(v) is str else None for v in values]
+    left = {i: v for i, v in enumerate(values) if v is not None and type(v) is not str}
+    return Column(pl.Series(out, dtype=pl.String), left, "text")
+
+
+def text(values: Sequence[Any], context: Context) -> Column:
+    """Text, or a number written as text; ``-`` and nothing mean that there is none."""
+    if (series := _series(values, pl.String())) is None:
+        column = _each(values, pl.String(), _as_text)
+        return column
+    frame = series.alias("v").to_frame()
+    return Column(frame.select(pl.when(~pl.col("v").is_in(["", "-"])).then("v"))["v"])
+
+
+def _as_text(value: Any) -> str | None:
+    if type(value) is str:
+        return value if value not in ("", "-") else None
+    if type(value) is bool:
+        return "true" if value else "false"
+    if type(value) is int or type(value) is float:
+        return str(value)
+    if type(value) is list and len(value) == 1 and type(value[0]) is str:
+        return value[0]
+    return None
+
+
+def strict_int(values: Sequence[Any], context: Context) -> Column:
+    """A whole number that must be one."""
+    if (series := _integers(values)) is not None:
+        return Column(series)
+    return _each(
+        values, pl.Int64(), lambda v: v if type(v) is int and _fits(v) else None, "a whole number"
+    )
+
+
+def integer(values: Sequence[Any], context: Context) -> Column:
+    """A whole number, or one written as text."""
+    if (series := _integers(values)) is not None:
+        return Column(series)
+    return _each(values, pl.Int64(), _as_int)
+
+
+def _integers(values: Sequence[Any]) -> pl.Series | None:
+    # Polars takes True for 1 without a word.
+    if any(type(v) is bool for v in values):
+        return None
+    return _series(values, pl.Int64())
+
+
+def _fits(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
+def _as_int(value: Any) -> int | None:
+    if type(value) is int:
+        return value if _fits(value) else None
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) < 2**53 else None
+    if type(value) is str and re.fullmatch(r"-?[0-9]{1,18}", value):
+        return int(value)
+    return None
+
+
+def _duration(unit: str) -> Reader:
+    scale = _NS[unit]
+
+    def read(value: Any) -> int | None:
+        if type(value) is str and re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", value):
+            value = float(value)
+        if type(value) is int or type(value) is float:
+            found = round(value * scale)
+            return found if 0 <= found < 2**63 else None
+        return None
+
+    def reader(values: Sequence[Any], context: Context) -> Column:
+        series = _series(values, pl.Float64())
+        if series is not None and not series.is_null().all() and (series.fill_null(0) < 1e9).all():
+            if (series.fill_null(0) >= 0).all():
+                return Column((series * scale).round(0).cast(pl.Int64))
+        return _each(values, pl.Int64(), read)
+
+    return reader
+
+
+def time(values: Sequence[Any], context: Context) -> Column:
+    """An instant, as text or as a number of seconds, milli-, micro- or nanoseconds."""
+    series = _series(values, pl.String())
+    if series is not None:
+        found = times.texts(series, context.tz, context.observed)
+        missing = (found["time"].is_null() & series.is_not_null()).arg_true()
+        return Column(
+            found["time"],
+            {i: values[i] for i in missing if values[i] not in ("", "-")},
+            "a time",
+            {times.ASSUMED: found["assumed"]} if found["assumed"].any() else {},
+        )
+    left: dict[int, Any] = {}
+    out: list[int | None] = []
+    assumed: list[bool] = []
+    for i, value in enumerate(values):
+        found_one: tuple[int, bool] | None = None
+        if type(value) is int or type(value) is float:
+            ns = times.epoch_ns(value)
+            found_one = None if ns is None else (ns, False)
+        elif type(value) is str:
+            found_one = times.one(value, context.tz, context.observed)
+        if found_one is None and value is not None:
+            left[i] = value
+        out.append(found_one[0] if found_one else None)
+        assumed.append(bool(found_one and found_one[1]))
+    more = {times.ASSUMED: pl.Series(assumed, dtype=pl.Boolean)} if any(assumed) else {}
+    return Column(pl.Series(out, dtype=pl.Int64).cast(times.INSTANT), left, "a time", more)
+
+
+def texts(values: Sequence[Any], context: Context) -> Column:
+    """A list of texts; a single text is a list of one."""
+
+    def read(value: Any) -> list[str] | None:
+        if type(value) is str:
+            return [value] if value else None
+        if type(value) is list and all(type(v) is str for v in value):
+            return value
+        return None
+
+    return _each(values, pl.List(pl.String()), read)
+
+
+def strict_texts(values: Sequence[Any], context: Context) -> Column:
+    """A list of texts that must be one."""
+
+    def read(value: Any) -> list[str] | None:
+        good = type(value) is list and all(type(v) is str for v in value)
+        return value if good else None
+
+    return _each(values, pl.List(pl.String()), read, "a list of texts")
+
+
+def kind(values: Sequence[Any], context: Context) -> Column:
+    """What happened, as people write it; its arguments become columns or attributes."""
+    memo: dict[str, tuple[str | None, tuple[str, ...]]] = {}
+    out: list[str | None] = []
+    left: dict[int, Any] = {}
+    extra: dict[int, dict[str, Any]] = {}
+    for i, value in enumerate(values):
+        if type(value) is not str:
+            out.append(None)
+            if value is not None:
+                left[i] = value
+            continue
+        known = memo.get(value)
+        if known is None:
+            found, arguments = read_kind(value)
+            known = (None if found is None else str(found), arguments)
+            if len(memo) < 4096:
+                memo[value] = known
+        name, given = known
+        out.append(name)
+        if name is None:
+            left[i] = value
+        elif given:
+            extra[i] = _arguments(name, given)
+    return Column(pl.Series(out, dtype=pl.String), left, "a kind of event", extra=extra)
+
+
+def _arguments(name: str, given: tuple[str, ...]) -> dict[str, Any]:
+    names = next((words for known, words in ARGUMENTS.items() if known == name), ())
+    named = {k: v for k, v in zip(names, given, strict=False) if v}
+    if len(given) > len(names):
+        named["arguments"] = list(given[len(names) :])
+    return named
+
+
+def _words(known: dict[str, str]) -> Reader:
+    def reader(values: Sequence[Any], context: Context) -> Column:
+        series = _series(values, pl.String())
+        if series is not None:
+            found = series.str.to_lowercase().replace_strict(
+                list(known), list(known.values()), default=None, return_dtype=pl.String
+            )
+            missing = (found.is_null() & series.is_not_null()).arg_true()
+            return Column(found, {i: values[i] for i in missing if values[i]})
+        return _each(
+            values,
+            pl.String(),
+            lambda v: known.get(str(v).lower()) if isinstance(v, str | int) else None,
+        )
+
+    return reader
+
+
+def address(values: Sequence[Any], context: Context) -> Column:
+    """An IP address, with or without a port; a name is none."""
+    series = _series(values, pl.String())
+    if series is not None and series.str.contains(r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})$").all():
+        return Column(series)
+    ports: list[int | None] = []
+
+    def read(value: Any) -> str | None:
+        match = _ADDRESS.fullmatch(value) if type(value) is str else None
+        if match is None or not (set(match[1]) & {".", ":"}):
+            return None
+        if match[2] and value.count(":") > 1 and not value.startswith("["):
+            return str(value)  # the tail of an IPv6 address is no port
+        ports.append(int(match[2]) if match[2] else None)
+        return match[1]
+
+    return _each(values, pl.String(), read)
+
+
+def version(values: Sequence[Any], context: Context) -> Column:
+    """``HTTP/1.1`` as 1.1, ``HTTP/2.0`` as 2."""
+
+    def read(value: Any) -> str | None:
+        if type(value) is str and (m := re.fullmatch(r"(?:HTTP/)?(\d(?:\.\d)?)", value, re.I)):
+            return m[1].removesuffix(".0") if m[1][0] in "23" else m[1]
+        return None
+
+    memo = {v: read(v) for v in set(values)} if _hashable(values) else {}
+    return _each(values, pl.String(), (lambda v: memo.get(v)) if memo else read)
+
+
+def _hashable(values: Sequence[Any]) -> bool:
+    return all(type(v) is str or v is None for v in values)
+
+
+def split_target(series: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Path and query of request targets."""
+    cut = series.str.splitn("?", 2).struct.unnest()
+    return cut["field_0"], cut["field_1"]
+
+
+def target(values: Sequence[Any], context: Context) -> Column:
+    """A request target: the query goes to a column of its own."""
+    column = text(values, context)
+    path, query = split_target(column.values)
+    return Column(path, column.left, more={"query": query} if query.is_not_null().any() else {})
+
+
+READERS: dict[str, Reader] = {
+    "strict_text": strict_text,
+    "strict_int": strict_int,
+    "strict_texts": strict_texts,
+    "strict_time": time,
+    "strict_kind": kind,
+    "strict_level": _words(LEVELS),
+    "strict_outcome": _words(OUTCOMES),
+    "strict_address": strict_text,
+    "text": text,
+    "int": integer,
+    "texts": texts,
+    "time": time,
+    "kind": kind,
+    "level": _words(LEVELS),
+    "outcome": _words(OUTCOMES),
+    "address": address,
+    "version": version,
+    "target": target,
+    "seconds": _duration("seconds"),
+    "ms": _duration("ms"),
+    "ns": _duration("ns"),
+}
