@@ -41,6 +41,15 @@ ORPHANED = 3  # the exit status of a child whose parent is gone
 FAREWELL = 30.0  # seconds that a child may take to finish what it does when told to end
 
 
+def _from_text(kind: type[Any], value: Any) -> Any:
+    if kind is not Path:
+        raise NotImplementedError(kind)
+    return Path(value)
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
 class _Source(Struct, frozen=True):
     """A key source that crosses the pipe: never the key."""
 
@@ -101,7 +110,7 @@ class SealerProcess:
         self._reader = threading.Thread(target=self._read, name="sealer answers", daemon=True)
         self._reader.start()
         setup = _Setup(directory, _pack(source), catalog, epoch_seconds)
-        self._write(msgspec.json.encode(setup))
+        self._write(_encode(setup))
 
     @property
     def alive(self) -> bool:
@@ -136,7 +145,7 @@ class SealerProcess:
     def close(self) -> None:
         """End the child once it has done what was asked.  Does not say ``stop`` to the log."""
         with self._lock:
-            self._write(msgspec.json.encode(_Request("end")))
+            self._write(_encode(_Request("end")))
         with contextlib.suppress(OSError):
             cast("IO[bytes]", self._child.stdin).close()
         try:
@@ -152,7 +161,7 @@ class SealerProcess:
             if self._why is not None:
                 raise VaultClosed(self._why)
             self._waiting.append(raw)
-            self._write(msgspec.json.encode(request))
+            self._write(_encode(request))
         return _decoded(raw, kind)
 
     def _write(self, line: bytes) -> None:
@@ -249,7 +258,7 @@ def main() -> None:
     """Seal what is asked on standard input until it ends."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
-    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Setup)
+    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Setup, dec_hook=_from_text)
     with contextlib.suppress(BrokenPipeError), alone(setup.directory):
         ring = KeyRing(setup.directory / "keys", _unpack(setup.source))
         sealer = Sealer(
@@ -259,7 +268,7 @@ def main() -> None:
             epoch_seconds=setup.epoch_seconds,
         )
         for request in _requests():
-            answers.write(msgspec.json.encode(_serve(sealer, request)) + b"\n")
+            answers.write(_encode(_serve(sealer, request)) + b"\n")
 
 
 def _requests() -> Iterator[_Request]:
@@ -268,7 +277,7 @@ def _requests() -> Iterator[_Request]:
 
     def listen() -> None:
         for line in sys.stdin.buffer:
-            request = msgspec.json.decode(line, type=_Request)
+            request = msgspec.json.decode(line, type=_Request, dec_hook=_from_text)
             asked.put(request)
             if request.verb == "end":
                 return
@@ -287,7 +296,7 @@ def _serve(sealer: Sealer, request: _Request) -> _Answer:
         kind = type(error).__name__ if isinstance(error, TocsinError) else "StorageFailed"
         return _Answer(error=kind, message=str(error))
     key, sealer.first_epoch_key = sealer.first_epoch_key, None
-    return _Answer(msgspec.Raw(msgspec.json.encode(value)), key.hex() if key else None)
+    return _Answer(msgspec.Raw(_encode(value)), key.hex() if key else None)
 
 
 def _do(sealer: Sealer, request: _Request) -> Any:
