@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from tocsin.cli.out import complain
-from tocsin.errors import UsageError
-from tocsin.event.times import read_when
+from tocsin.errors import QueryError, UsageError
 from tocsin.settings import Loaded, load
 
 __all__ = ["data_option", "json_option", "loaded", "when"]
@@ -42,13 +40,13 @@ def loaded(**flags: Any) -> Loaded:
     return found
 
 
-def when(text: str | None, option: str) -> int | None:
-    """``1h``, ``now``, ``now-15m`` or RFC 3339 as nanoseconds since 1970."""
+def when(text: str | None, option: str, now: int, *, end: bool = False) -> int | None:
+    """``1h`` (ago), ``now``, ``now-15m`` or RFC 3339, as nanoseconds since 1970."""
     if text is None:
         return None
+    from tocsin.query import moment
+
     try:
-        return read_when(text, time.time_ns())
-    except ValueError as error:
-        raise UsageError(
-            f"{option} {text!r}: not a time; write 15m, 2h, 7d, now-1h or 2026-11-23T10:00:00Z"
-        ) from error
+        return moment(text, now, end=end)
+    except QueryError as error:
+        raise UsageError(f"{option}: {error}") from error

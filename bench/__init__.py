@@ -1,0 +1,1 @@
+"""Measure tocsin.  ``python -m bench`` runs everything; ``python -m bench NAME...`` a part."""

@@ -1,0 +1,34 @@
+"""``tocsin doctor``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tocsin.cli.options import data_option, json_option, loaded
+from tocsin.cli.out import json_line, put
+from tocsin.event.escape import visible
+
+__all__ = ["command"]
+
+
+@click.command("doctor")
+@data_option
+@json_option
+def command(data: str | None, as_json: bool) -> None:
+    """Check clock, disk, permissions, keys and rules; say what is wrong and how to mend it.
+
+    Exit status: 0 nothing is wrong, 1 something is.
+    """
+    from tocsin.siem.doctor import examine
+
+    checks = examine(loaded(data=data))
+    for check in checks:
+        if as_json:
+            json_line(check)
+        else:
+            put(visible(f"{check.state:<5} {check.name:<12} {check.says}"))
+            if check.mend:
+                put(visible(f"      {'':<12} mend: {check.mend}"))
+    sys.exit(1 if any(check.state == "bad" for check in checks) else 0)

@@ -1,0 +1,224 @@
+"""``tocsin incidents``."""
+
+from __future__ import annotations
+
+import getpass
+import time
+
+import click
+import msgspec
+
+from tocsin.cli.options import data_option, json_option, loaded, when
+from tocsin.cli.out import json_line, put, say, table
+from tocsin.cli.show import ago, incident_text, moment
+from tocsin.event import CloseReason, Entity, Severity, Status
+from tocsin.event.escape import visible
+
+__all__ = ["command"]
+
+
+@click.group("incidents", no_args_is_help=True)
+def command() -> None:
+    """List, show, acknowledge and close incidents."""
+
+
+@command.command(
+    "list",
+    epilog="""\b
+Examples:
+  tocsin incidents list
+  tocsin incidents list --status open --severity high --json""",
+)
+@click.option("--status", type=click.Choice([str(s) for s in Status]), help="Only these.")
+@click.option("--severity", type=click.Choice([str(s) for s in Severity]), help="These and worse.")
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="Most incidents; 0: all.")
+@data_option
+@json_option
+def list_(
+    status: str | None, severity: str | None, limit: int, data: str | None, as_json: bool
+) -> None:
+    """List incidents, the latest first."""
+    from tocsin.siem.access import access
+
+    with access(loaded(data=data).settings) as house:
+        found = house.incidents(
+            status=Status(status) if status else None,
+            severity=Severity(severity) if severity else None,
+            limit=limit,
+        )
+    if as_json:
+        for incident in found:
+            json_line(incident)
+        return
+    if not found:
+        say("no incidents")
+        return
+    table(
+        ["id", "severity", "status", "opened", "entity", "events", "title"],
+        [
+            [
+                i.id, i.severity, i.status, ago(i.opened_at),
+                f"{i.entity.type}={i.entity.value}", str(i.count), i.title,
+            ]
+            for i in found
+        ],
+    )  # fmt: skip
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin incidents show inc-0123456789ab
+  tocsin incidents show inc-01 --json      the beginning is enough if it is the only one"""
+)
+@click.argument("incident")
+@data_option
+@json_option
+def show(incident: str, data: str | None, as_json: bool) -> None:
+    """Show one incident: why, who, when, its evidence, and what to do."""
+    from tocsin.event.lines import json_lines
+    from tocsin.siem.access import access
+    from tocsin.siem.rulebook import load_rules
+
+    settings = loaded(data=data).settings
+    with access(settings) as house:
+        found, findings = house.incident(incident)
+        if as_json:
+            json_line(msgspec.to_builtins(found) | {"finding_details": findings})
+            return
+        sample = (*found.evidence[:8], *found.evidence[8:][-4:])
+        seqs = " OR ".join(str(seq) for seq in sample)
+        rows = [
+            frame
+            for frame in house.search(f"seq:({seqs})", since=None, until=None, limit=0)
+            if frame.height
+        ]
+    evidence = [
+        line
+        for frame in reversed(rows)
+        for line in json_lines(frame.reverse()).decode().splitlines()
+    ]
+    rules = load_rules(settings.rules, with_pack=settings.pack)
+    runbook = next(
+        (r.runbook for r in (*rules.rules, *rules.correlations) if r.id == found.rule), ""
+    )
+    text = incident_text(found, evidence=evidence, findings=findings, runbook=runbook)
+    put("\n".join(visible(line) for line in text.split("\n")))
+    for note in found.notes:
+        words = f"  {moment(note.at)}  {note.action} by {note.by}: {note.text}"
+        put(visible(words))
+
+
+@command.command()
+@click.argument("incident")
+@click.option("--note", default="", help="What you want to have said about it.")
+@data_option
+def ack(incident: str, note: str, data: str | None) -> None:
+    """Take an incident: you are working on it."""
+    from tocsin.siem.access import access
+
+    with access(loaded(data=data).settings) as house:
+        made = house.acknowledge(incident, by=getpass.getuser(), text=note)
+    say(f"{made.id} is acknowledged by {made.owner}")
+
+
+@command.command(
+    epilog="""\b
+Example:
+  tocsin incidents close inc-01 --reason benign --note 'pentest of last week'"""
+)
+@click.argument("incident")
+@click.option(
+    "--reason",
+    required=True,
+    type=click.Choice([str(r) for r in CloseReason]),
+    help="Why; it must be said.",
+)
+@click.option("--note", default="", help="What you want to have said about it.")
+@data_option
+def close(incident: str, reason: str, note: str, data: str | None) -> None:
+    """Close an incident, with a reason."""
+    from tocsin.siem.access import access
+
+    with access(loaded(data=data).settings) as house:
+        made = house.close(incident, by=getpass.getuser(), reason=CloseReason(reason), text=note)
+    say(f"{made.id} is closed: {made.close_reason}")
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin incidents suppress --entity client_ip=192.0.2.7 --for 7d --reason 'our own scanner'
+  tocsin incidents suppress --rule RULE-ID --for 1d --reason 'being tuned'"""
+)
+@click.option("--rule", metavar="ID", help="This rule only.")
+@click.option("--entity", metavar="TYPE=VALUE", help="This entity only.")
+@click.option("--for", "length", required=True, metavar="TIME", help="How long: 2h, 7d.")
+@click.option("--reason", required=True, help="Why; it must be said.")
+@data_option
+def suppress(
+    rule: str | None, entity: str | None, length: str, reason: str, data: str | None
+) -> None:
+    """Do not open incidents for a rule, an entity or both, for a while.
+
+    What is muted is still kept and counted.
+    """
+    from tocsin.siem.access import access
+
+    now = time.time_ns()
+    back = when(length, "--for", now)
+    assert back is not None
+    about = None
+    if entity is not None:
+        kind, equals, value = entity.partition("=")
+        if not equals or not value:
+            raise click.BadParameter(
+                "write TYPE=VALUE, as in client_ip=192.0.2.7", param_hint="--entity"
+            )
+        about = Entity(kind, value)
+    with access(loaded(data=data).settings) as house:
+        made = house.suppress(
+            rule=rule,
+            entity=about,
+            by=getpass.getuser(),
+            reason=reason,
+            expires_at=now + (now - back),
+        )
+    say(f"{made.id} holds until {moment(made.expires_at)}")
+
+
+@command.command()
+@data_option
+@json_option
+def suppressions(data: str | None, as_json: bool) -> None:
+    """List what is muted."""
+    from tocsin.siem.access import access
+
+    with access(loaded(data=data).settings) as house:
+        found = house.muted()
+    if as_json:
+        for row in found:
+            json_line(row)
+        return
+    table(
+        ["id", "rule", "entity", "owner", "until", "muted", "reason"],
+        [
+            [
+                s.id, s.rule or "any", f"{s.entity.type}={s.entity.value}" if s.entity else "any",
+                s.owner, moment(s.expires_at), str(s.hits), s.reason,
+            ]
+            for s in found
+        ],
+    )  # fmt: skip
+
+
+@command.command()
+@click.argument("suppression", metavar="ID")
+@data_option
+def lift(suppression: str, data: str | None) -> None:
+    """End a suppression now."""
+    from tocsin.siem.access import access
+
+    with access(loaded(data=data).settings) as house:
+        house.lift(suppression, by=getpass.getuser())
+    say(f"{suppression} is lifted")

@@ -1,0 +1,112 @@
+"""``tocsin rules``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tocsin.cli.options import json_option, loaded
+from tocsin.cli.out import complain, json_line, put, table
+from tocsin.event.escape import visible
+
+__all__ = ["command"]
+
+
+@click.group("rules", no_args_is_help=True)
+def command() -> None:
+    """List and test detection rules."""
+
+
+_directories = click.option(
+    "--rules",
+    "directories",
+    multiple=True,
+    metavar="DIR",
+    help="Rules beside the pack; may be repeated.",
+)
+
+
+@command.command("list")
+@_directories
+@json_option
+def list_(directories: tuple[str, ...], as_json: bool) -> None:
+    """List the rules that are loaded, those that cannot see, and those that are broken.
+
+    A blind rule asks for a field that no event can have: it would never fire.
+    """
+    from tocsin.siem.rulebook import load_rules
+
+    settings = loaded().settings
+    rules = load_rules([*settings.rules, *directories], with_pack=settings.pack)
+    blind = {b.rule: ", ".join(b.fields) for b in rules.blind}
+    rows = [
+        {
+            "id": rule.id,
+            "title": rule.title,
+            "level": str(rule.level),
+            "file": rule.file,
+            "owasp": list(rule.owasp),
+            "attack": list(rule.attack),
+            "author": rule.author,
+            "tests": len(rule.tests),
+            "blind": blind.get(rule.id),
+        }
+        for rule in (*rules.rules, *rules.correlations)
+    ]
+    if as_json:
+        for row in rows:
+            json_line(row)
+    else:
+        table(
+            ["id", "level", "title", "owasp", "blind for"],
+            [
+                [
+                    str(r["id"]),
+                    str(r["level"]),
+                    str(r["title"]),
+                    ", ".join(r["owasp"] or ()),
+                    r["blind"] or "",
+                ]  # type: ignore[arg-type, list-item]  # lists of text
+                for r in rows
+            ],
+        )
+    for problem in rules.problems:
+        complain(str(problem))
+    sys.exit(1 if rules.problems else 0)
+
+
+@command.command()
+@click.argument("which", nargs=-1, metavar="[RULE]...")
+@_directories
+@json_option
+def test(which: tuple[str, ...], directories: tuple[str, ...], as_json: bool) -> None:
+    """Run the tests that rules carry.  RULE is a file's name or part of it.
+
+    Exit status: 0 all pass, 1 some fail.
+    """
+    from tocsin.detect import run_tests
+    from tocsin.siem.rulebook import rule_files
+
+    settings = loaded().settings
+    files = rule_files([*settings.rules, *directories], with_pack=settings.pack)
+    chosen = [f for f in files if not which or any(word in f.name for word in which)]
+    if not chosen:
+        raise click.BadParameter(
+            f"no rule file has {' or '.join(which)} in its name", param_hint="RULE"
+        )
+    failed = 0
+    for file in chosen:
+        for result in run_tests(file):
+            failed += not result.passed
+            if as_json:
+                json_line(result)
+            else:
+                mark = "pass" if result.passed else "FAIL"
+                put(
+                    visible(
+                        f"{mark}  {file.name}  {result.name}"
+                        + (f": {result.why}" if result.why else "")
+                    )
+                )
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,106 @@
+"""``tocsin scan``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+import msgspec
+
+from tocsin.cli.out import complain, json_line, put, say
+from tocsin.cli.progress import Progress
+from tocsin.cli.show import incident_text
+from tocsin.errors import UsageError
+from tocsin.event.escape import visible
+
+__all__ = ["command"]
+
+#: Exit status when there are incidents.
+FOUND = 3
+
+
+@click.command(
+    "scan",
+    epilog="""\b
+Examples:
+  tocsin scan access.log
+  tocsin scan /var/log/nginx/access.log* --json
+  tocsin scan app.ndjson --rules ./rules
+
+Exit status: 0 clean, 3 incidents, 1 failure, 2 usage.""",
+)
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True)
+)
+@click.option("--source", metavar="NAME", help="Name of the source. [default: the file's name]")
+@click.option("--parser", metavar="NAME", help="Format. [default: found from the first lines]")
+@click.option(
+    "--tz", default="UTC", show_default=True, metavar="ZONE", help="Zone of times without one."
+)
+@click.option(
+    "--rules",
+    "directories",
+    multiple=True,
+    metavar="DIR",
+    help="Rules beside the pack; may be repeated.",
+)
+@click.option("--no-pack", is_flag=True, help="Leave the built-in rules out.")
+@click.option("--json", "as_json", is_flag=True, help="Print one incident a line, as JSON.")
+def command(
+    files: tuple[str, ...],
+    source: str | None,
+    parser: str | None,
+    tz: str,
+    directories: tuple[str, ...],
+    no_pack: bool,
+    as_json: bool,
+) -> None:
+    """Look for attacks in log files; no server needed.
+
+    Files of any known format, packed with gzip or zstd or not, are replayed on event time.  Several
+    are merged.  ``-`` is standard input.
+    """
+    from tocsin.intake import PARSERS
+    from tocsin.siem.rulebook import load_rules
+    from tocsin.siem.scan import scan
+
+    if parser is not None and parser not in PARSERS:
+        raise UsageError(f"--parser {parser}: there are {', '.join(sorted(PARSERS))}")
+    rules = load_rules(directories, with_pack=not no_pack)
+    for problem in rules.problems:
+        complain(f"{problem} (this rule is left out)")
+    began = time.monotonic()
+    sizes = [Path(name).stat().st_size if name != "-" else None for name in files]
+    total = None if None in sizes else sum(size for size in sizes if size)
+    done: Counter[str] = Counter()
+    with Progress("scanning", total) as progress:
+
+        def hear(name: str, size: int) -> None:
+            done[name] += size
+            progress.at(done.total())
+
+        found = scan(files, rules, parser=parser, source=source, tz=tz, progress=hear)
+    for incident in found.incidents:
+        places = [found.place(seq) for seq in incident.evidence]
+        if as_json:
+            json_line(msgspec.to_builtins(incident) | {"evidence": places})
+            continue
+        text = incident_text(incident, evidence=_few(places))
+        put("\n".join(visible(line) for line in text.split("\n")))
+        put("")
+    took = time.monotonic() - began
+    formats = ", ".join(sorted(set(found.parsers.values()))) or "nothing"
+    say(
+        f"{found.events} events of {formats} in {took:.1f} s; {len(found.incidents)} incidents"
+        + (f"; {found.parse_errors} lines were not understood" if found.parse_errors else "")
+    )
+    sys.exit(FOUND if found.incidents else 0)
+
+
+def _few(places: list[str]) -> list[str]:
+    return (
+        places if len(places) <= 6 else [*places[:4], f"... {len(places) - 6} more", *places[-2:]]
+    )

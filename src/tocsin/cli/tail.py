@@ -1,0 +1,33 @@
+"""``tocsin tail``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tocsin.cli.options import data_option, json_option, loaded
+
+__all__ = ["command"]
+
+
+@click.command(
+    "tail",
+    epilog="""\b
+Examples:
+  tocsin tail
+  tocsin tail 'status:>=500' --json""",
+)
+@click.argument("query", default="")
+@data_option
+@json_option
+def command(query: str, data: str | None, as_json: bool) -> None:
+    """Print events as they arrive, until Ctrl-C.  Needs a running tocsin."""
+    from tocsin.query import render
+    from tocsin.siem.access import access
+
+    with access(loaded(data=data).settings) as house:
+        arriving = (frame for frame in house.tail(query) if frame.height)
+        for text in render(arriving, "json" if as_json else "table"):
+            sys.stdout.write(text)
+            sys.stdout.flush()

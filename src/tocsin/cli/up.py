@@ -1,0 +1,108 @@
+"""``tocsin up``."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from tocsin.cli.options import data_option, loaded
+from tocsin.cli.out import complain, put, say
+from tocsin.settings import Follow, Settings
+
+__all__ = ["command"]
+
+
+@click.command(
+    "up",
+    epilog="""\b
+Examples:
+  tocsin up
+  tocsin up --follow /var/log/nginx/access.log
+  tocsin up --demo""",
+)
+@data_option
+@click.option("--listen", metavar="HOST:PORT", help="Address of the HTTP door.")
+@click.option(
+    "--follow", "files", multiple=True, metavar="FILE", help="Log file to follow; may be repeated."
+)
+@click.option(
+    "--rules", "rules", multiple=True, metavar="DIR", help="Rules beside the pack; may be repeated."
+)
+@click.option("--insecure", is_flag=True, default=None, help="Allow plain HTTP beyond loopback.")
+@click.option("--demo", is_flag=True, help="Tell a story of API traffic with attacks in it.")
+@click.option("--remove-demo", is_flag=True, help="Remove the demo's data, and do nothing else.")
+def command(
+    data: str | None,
+    listen: str | None,
+    files: tuple[str, ...],
+    rules: tuple[str, ...],
+    insecure: bool | None,
+    demo: bool,
+    remove_demo: bool,
+) -> None:
+    """Start tocsin: doors, vault, detection, incidents.
+
+    Runs until Ctrl-C.  Incidents are printed as they are opened.
+    """
+    from tocsin.siem import demo as story
+    from tocsin.siem.run import Up, run
+
+    found = loaded(data=data, listen=listen, insecure=insecure)
+    settings = found.settings
+    if demo or remove_demo:
+        settings = _replace(settings, data=settings.data if data else settings.data + "-demo")
+    if remove_demo:
+        story.remove(Path(settings.data))
+        say(f"removed {settings.data}")
+        return
+    if files or rules:
+        settings = _replace(
+            settings,
+            follow=[*settings.follow, *(Follow(path=path) for path in files)],
+            rules=[*settings.rules, *rules],
+        )
+    if demo:
+        story.prepare(Path(settings.data))
+
+    def tell(up: Up, stopping: threading.Event) -> None:
+        try:
+            story.tell(up, stopping, say=say)
+        except Exception as error:  # noqa: BLE001  # the root of a thread
+            complain(f"the demo could not be told: {error}")
+
+    run(settings, ready=_greet, printed=_print, beside=tell if demo else None)
+    say("tocsin has stopped; everything it acknowledged is sealed")
+
+
+def _replace(settings: Settings, **changes: object) -> Settings:
+    import msgspec
+
+    return msgspec.structs.replace(settings, **changes)
+
+
+def _greet(up: object) -> None:
+    from tocsin.siem.run import Up
+
+    assert isinstance(up, Up)
+    at = f"--data {up.data}"
+    ours = len(up.rules.rules) + len(up.rules.correlations)
+    say(
+        f"tocsin is up\n"
+        f"  door     http://{up.address}/v1/events   key: tocsin token create --source NAME {at}\n"
+        f"  data     {up.data}\n"
+        f"  rules    {ours}\n"
+        f"  look     tocsin tail {at}\n"
+        f"           tocsin incidents list {at}\n"
+        f"           tocsin search 'status:401' {at}\n"
+        f"  prove    tocsin verify {at}"
+    )
+    for problem in up.rules.problems:
+        complain(f"{problem} (this rule is left out)")
+
+
+def _print(text: str) -> None:
+    put(text)
+    sys.stdout.flush()

@@ -1,0 +1,327 @@
+"""An open vault with its desk and its door's keys: what one process needs to serve people.
+
+``Verbs`` answers the commands; ``Direct`` does so on a vault that nobody runs, ``House`` on one
+that this process writes to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+
+from tocsin import query
+from tocsin.alerts import Desk, Subscription
+from tocsin.alerts.desk import Suppression
+from tocsin.catalog import open_catalog
+from tocsin.errors import UsageError
+from tocsin.event import CloseReason, Entity, Event, Finding, Incident, Kind, Severity, Status
+from tocsin.event.batch import Batch, from_events
+from tocsin.intake import Origin, tokens
+from tocsin.intake.admit import admit
+from tocsin.query import Shelf
+from tocsin.settings import Channel, Settings, Smtp
+from tocsin.siem.access import MutedRow, NewToken, TokenShown
+from tocsin.vault import Vault
+from tocsin.vault.keys import CommandKey, EnvironmentKey, FileKey, KeyRing, KeySource, file_key
+from tocsin.vault.view import view
+
+__all__ = ["OWN", "Direct", "House", "key_source", "subscriptions"]
+
+#: The environment variable that may hold the key-encryption key itself.
+KEK_VARIABLE = "TOCSIN_KEK"
+
+#: tocsin as a source of events about itself.
+OWN = Origin(source="tocsin", layer="self")
+
+_CATALOG = "catalog.db"
+_TAIL_SECONDS = 1.0
+
+
+def key_source(settings: Settings, *, create: bool = False) -> KeySource:
+    """Where the key-encryption key comes from: variable, else command, else file.
+
+    With *create* the file is made when it is not there; never for a vault that has keys already,
+    since those want the key that wrapped them.
+    """
+    if os.environ.get(KEK_VARIABLE):
+        return EnvironmentKey(KEK_VARIABLE)
+    if settings.kek_command:
+        return CommandKey(tuple(settings.kek_command))
+    path = Path(settings.kek_file)
+    keys = Path(settings.data) / "keys"
+    fresh = not keys.is_dir() or not any(keys.iterdir())
+    return file_key(path, create=True) if create and fresh else FileKey(path)
+
+
+def subscriptions(channels: Sequence[Channel]) -> list[Subscription]:
+    """Who wants to be told of what."""
+    return [Subscription(channel_name(c), c.min_severity) for c in channels]
+
+
+def channel_name(channel: Channel) -> str:
+    """Under which a channel's notifications wait in the outbox."""
+    return f"{'mail' if isinstance(channel, Smtp) else 'webhook'}:{channel.name}"
+
+
+class Verbs:
+    """The commands' questions, answered from a catalog and some shelves."""
+
+    def __init__(
+        self,
+        catalog: sa.Engine,
+        desk: Desk,
+        *,
+        shelves: Callable[[int | None, int | None], Sequence[Shelf]],
+        tell: Callable[[Event], None],
+        clock: Callable[[], int],
+    ) -> None:
+        self.catalog, self.desk = catalog, desk
+        self._shelves, self._tell, self._clock = shelves, tell, clock
+
+    def search(
+        self, text: str, *, since: int | None, until: int | None, limit: int
+    ) -> Iterator[pl.DataFrame]:
+        """Rows that match, newest first."""
+        return query.search(
+            text,
+            self._shelves(since, until),
+            now=self._clock(),
+            since=since,
+            until=until,
+            limit=limit,
+        )
+
+    def incidents(
+        self, *, status: Status | None, severity: Severity | None, limit: int
+    ) -> list[Incident]:
+        """Incidents, the latest first."""
+        return self.desk.incidents(status=status, severity=severity, limit=limit)
+
+    def incident(self, incident: str) -> tuple[Incident, list[Finding]]:
+        """One incident and its findings."""
+        return self.desk.show(incident)
+
+    def acknowledge(self, incident: str, *, by: str, text: str) -> Incident:
+        """Somebody takes it."""
+        made = self.desk.acknowledge(incident, by=by, text=text)
+        self._decided("incident acknowledged", by, incident=made.id, text=text)
+        return made
+
+    def close(self, incident: str, *, by: str, reason: CloseReason, text: str) -> Incident:
+        """It is dealt with."""
+        made = self.desk.close(incident, by=by, reason=reason, text=text)
+        self._decided("incident closed", by, incident=made.id, reason=str(reason), text=text)
+        return made
+
+    def comment(self, incident: str, *, by: str, text: str) -> Incident:
+        """Write something down beside it."""
+        made = self.desk.comment(incident, by=by, text=text)
+        self._decided("incident commented", by, incident=made.id, text=text)
+        return made
+
+    def suppress(
+        self, *, rule: str | None, entity: Entity | None, by: str, reason: str, expires_at: int
+    ) -> MutedRow:
+        """Mute a rule, an entity or both, for a while."""
+        made = self.desk.suppress(
+            rule=rule, entity=entity, owner=by, reason=reason, expires_at=expires_at
+        )
+        self._decided("suppression made", by, suppression=made.id, rule=rule or "", reason=reason)
+        return _muted(made)
+
+    def muted(self) -> list[MutedRow]:
+        """Suppressions in force."""
+        return [_muted(row) for row in self.desk.muted()]
+
+    def lift(self, suppression: str, *, by: str) -> None:
+        """End a suppression."""
+        self.desk.lift(suppression)
+        self._decided("suppression lifted", by, suppression=suppression)
+
+    def create_token(self, token: NewToken, *, by: str) -> str:
+        """A new source key; shown here and never again."""
+        made = tokens.create(
+            self.catalog,
+            token.source,
+            layer=token.layer,
+            service=token.service,
+            env=token.env,
+            host=token.host,
+            tenant=token.tenant,
+            tz=token.tz,
+            parser=token.parser,
+            now=self._clock(),
+        )
+        self._decided("source key made", by, Kind.AUTHN_TOKEN_CREATED, source=token.source)
+        return made
+
+    def tokens(self) -> list[TokenShown]:
+        """All source keys."""
+        return [
+            TokenShown(
+                id=t.id,
+                source=t.source,
+                created_at=t.created_at,
+                revoked_at=t.revoked_at,
+                last_used_at=t.last_used_at,
+                parser=t.grant.parser,
+            )
+            for t in tokens.tokens_of(self.catalog)
+        ]
+
+    def revoke_token(self, token: str, *, by: str) -> None:
+        """End a source key."""
+        if not tokens.revoke(self.catalog, token, now=self._clock()):
+            raise UsageError(f"key {token!r}: there is none of that id; see `tocsin token list`")
+        self._decided("source key revoked", by, Kind.AUTHN_TOKEN_REVOKED, key=token)
+
+    def _decided(self, what: str, by: str, kind: Kind = Kind.AUTHZ_ADMIN, **facts: str) -> None:
+        """People's decisions are events too."""
+        said = {name: text for name, text in facts.items() if text}
+        self._tell(
+            Event(
+                time=self._clock(),
+                kind=kind,
+                outcome="success",
+                message=what,
+                user=by,
+                attributes=said or None,
+            )
+        )
+
+
+def _muted(row: Suppression) -> MutedRow:
+    return MutedRow(
+        id=row.id,
+        rule=row.rule,
+        entity=row.entity,
+        owner=row.owner,
+        reason=row.reason,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        hits=row.hits,
+    )
+
+
+def own_batch(events: Sequence[Event]) -> Batch:
+    """Events about tocsin itself, admitted like everybody's."""
+    return admit(from_events(events), OWN)
+
+
+class Direct(Verbs):
+    """A vault that no tocsin runs on: read as it lies; opened for writing only to decide."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> None:
+        data = Path(settings.data)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._settings = settings
+        self._data = data
+        self._ring: KeyRing | None = None
+        catalog = open_catalog(data / _CATALOG)
+        super().__init__(
+            catalog,
+            Desk(catalog, gap_ns=int(settings.incident_gap_seconds * 10**9), clock=clock),
+            shelves=self._view,
+            tell=self._append,
+            clock=clock,
+        )
+
+    def _view(self, _since: int | None, _until: int | None) -> Sequence[Shelf]:
+        if self._ring is None:
+            self._ring = KeyRing(self._data / "keys", key_source(self._settings))
+        return view(self._data, self._ring, self.catalog)
+
+    def _append(self, event: Event) -> None:
+        source = key_source(self._settings, create=True)
+        with contextlib.closing(Vault.open(self._data, source, sealing="inline")) as vault:
+            vault.append(own_batch([event]), source=OWN.source, batch_id=None).result()
+
+    def status(self) -> dict[str, Any]:
+        """It does not run."""
+        return {"running": False, "data": str(self._data)}
+
+    def tail(self, text: str) -> Iterator[pl.DataFrame]:
+        """Nothing arrives where nothing runs."""
+        query.predicate(text, now=self._clock())  # a wrong query is the first thing to say
+        raise UsageError(
+            f"{self._data}: no tocsin runs here, so nothing arrives; start it with "
+            f"`tocsin up --data {self._data}`, or look back with `tocsin search`"
+        )
+
+    def leave(self) -> None:
+        """Let go of the catalog."""
+        self.catalog.dispose()
+
+
+class House(Verbs):
+    """A vault that this process writes to."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> None:
+        data = Path(settings.data)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.settings = settings
+        self.data = data
+        source = key_source(settings, create=True)
+        self.vault = Vault.open(
+            data,
+            source,
+            sealing="process",
+            epoch_rows=settings.epoch_rows,
+            epoch_seconds=settings.epoch_seconds,
+        )
+        try:
+            self.ring = KeyRing(data / "keys", source)
+            catalog = open_catalog(data / _CATALOG)
+        except BaseException:
+            self.vault.close()
+            raise
+        super().__init__(
+            catalog,
+            Desk(
+                catalog,
+                gap_ns=int(settings.incident_gap_seconds * 10**9),
+                subscriptions=subscriptions(settings.channels),
+                clock=clock,
+            ),
+            shelves=self.vault.shelves,
+            tell=self.tell,
+            clock=clock,
+        )
+        self.stopping = threading.Event()
+
+    def tell(self, *events: Event) -> None:
+        """Put events about tocsin itself into the vault; durable when it returns."""
+        self.vault.append(own_batch(events), source=OWN.source, batch_id=None).result(timeout=30)
+
+    def status(self) -> dict[str, Any]:
+        """How the vault is, in figures."""
+        import msgspec
+
+        return {"running": True, "data": str(self.data)} | msgspec.to_builtins(self.vault.status())
+
+    def tail(self, text: str) -> Iterator[pl.DataFrame]:
+        """Rows that match, as they become durable; an empty frame each second shows life."""
+        matching = query.predicate(text, now=self._clock())
+        return self._tail(matching)
+
+    def _tail(self, matching: query.Predicate) -> Iterator[pl.DataFrame]:
+        at = self.vault.next_seq
+        while not self.stopping.is_set():
+            self.vault.wait(at, _TAIL_SECONDS)
+            entries = self.vault.read(at, 65_536)
+            at = entries.next_seq if len(entries) else at
+            yield matching(entries)
+
+    def leave(self) -> None:
+        """Seal what is left and let go of everything."""
+        self.stopping.set()
+        self.vault.close()
+        self.catalog.dispose()

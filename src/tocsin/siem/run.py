@@ -1,0 +1,225 @@
+"""``tocsin up``: open the house, let everything in it work, and close it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+
+from tocsin.alerts import Change, Channel, deliver
+from tocsin.alerts.channels import Mail, Webhook
+from tocsin.alerts.channels.terminal import line
+from tocsin.alerts.desk import TOLD
+from tocsin.detect import Engine, RuleSet
+from tocsin.event import Event, Kind
+from tocsin.intake import PARSERS, parse, sniff
+from tocsin.intake.admit import admit
+from tocsin.intake.http import Road, app, receiver
+from tocsin.intake.limits import Limits
+from tocsin.intake.serve import Listener, listen, new_event_loop, serve
+from tocsin.intake.tokens import Tokens
+from tocsin.settings import Channel as SetChannel
+from tocsin.settings import Settings, Smtp
+from tocsin.siem.access import SOCKET
+from tocsin.siem.chores import Chore
+from tocsin.siem.detection import Detection
+from tocsin.siem.following import Following
+from tocsin.siem.house import House, channel_name
+from tocsin.siem.local import routes
+from tocsin.siem.rulebook import load_rules
+from tocsin.vault import catch_up
+from tocsin.vault.state import StateFile
+
+__all__ = ["Up", "run"]
+
+#: Rows below which detection waits a moment for more, and how long, seconds.
+_FEW, _MOMENT = 1_000, 0.02
+
+
+class Up(msgspec.Struct, frozen=True):
+    """What a tocsin that has come up says of itself."""
+
+    address: str  #: HOST:PORT of the door
+    data: Path
+    rules: RuleSet
+    house: House
+
+
+def run(
+    settings: Settings,
+    *,
+    ready: Callable[[Up], None],
+    printed: Callable[[str], None],
+    beside: Callable[[Up, threading.Event], None] | None = None,
+) -> None:
+    """Run until SIGINT or SIGTERM.
+
+    *ready* is called once the door is open; *printed* takes a line for each incident that people
+    should see; *beside* runs in a thread of its own until its event is set.
+    """
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_run(settings, ready, printed, beside))
+
+
+async def _run(
+    settings: Settings,
+    ready: Callable[[Up], None],
+    printed: Callable[[str], None],
+    beside: Callable[[Up, threading.Event], None] | None,
+) -> None:
+    rules = load_rules(settings.rules, with_pack=settings.pack)
+    house = House(settings)
+    try:
+        detection = Detection(
+            Engine(rules),
+            house.desk,
+            StateFile(house.data / "state", house.ring, "detect"),
+            changed=lambda changes: _print(changes, printed),
+            pause_seconds=settings.state_seconds,
+        )
+        tokens = Tokens(house.catalog)
+        door, socket = _listeners(house, tokens, settings)
+        up = Up(door.address, house.data, rules, house)
+        house.tell(_about(Kind.SYS_STARTUP, "tocsin started"))
+        chores = list(_chores(house, detection, tokens, settings))
+        stop = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+
+        companion = _Companion(beside, up)
+
+        def opened() -> None:
+            for chore in chores:
+                chore.start()
+            ready(up)
+            companion.start()
+
+        try:
+            await serve(door, socket, stop=stop, ready=opened)
+        finally:
+            # The door is closed: what it took is durable.  Now the followers come to rest; a
+            # crash in here loses nothing, the next start goes on from the saved state.
+            house.stopping.set()
+            companion.stop()
+            await asyncio.to_thread(_rest, chores, detection, house)
+    finally:
+        await asyncio.to_thread(house.leave)
+
+
+def _rest(chores: list[Chore], detection: Detection, house: House) -> None:
+    for chore in chores:
+        chore.stop()
+    with contextlib.suppress(Exception):  # a vault that stopped cannot take it: it says so itself
+        house.tell(_about(Kind.SYS_SHUTDOWN, "tocsin stopped"))
+    catch_up(detection, house.vault, {detection.name: detection.cursor})
+    detection.save()
+
+
+def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listener, Listener]:
+    limits = Limits(
+        body_bytes=settings.max_body_bytes,
+        inflated_bytes=settings.max_inflated_bytes,
+        waiting_bytes=settings.max_waiting_bytes,
+        body_seconds=settings.body_seconds,
+        header_seconds=settings.header_seconds,
+        connections=settings.max_connections,
+    )
+    road = Road(parse=parse, admit=admit, sniff=sniff, parsers=frozenset(PARSERS))
+    application = app(
+        receiver(
+            authenticate=tokens.authenticate,
+            decode=road,
+            accept=house.vault.append,
+            limits=limits,
+        )
+    )
+    door = listen(application, settings.listen, limits=limits, insecure=settings.insecure)
+    return door, listen(Starlette(routes=routes(house)), house.data / SOCKET)
+
+
+def _chores(
+    house: House, detection: Detection, tokens: Tokens, settings: Settings
+) -> Iterator[Chore]:
+    def failed(name: str, error: BaseException) -> None:
+        house.tell(
+            _about(Kind.SYS_CRASH, f"{name} failed and is tried again", type(error).__name__)
+        )
+
+    def detect() -> None:
+        if not house.vault.wait(detection.cursor, 0.5):
+            return
+        if house.vault.next_seq - detection.cursor < _FEW:
+            time.sleep(_MOMENT)
+        catch_up(detection, house.vault, {detection.name: detection.cursor})
+
+    channels = [_channel(c) for c in settings.channels]
+
+    def tell_people() -> None:
+        deliver(house.catalog, channels)
+
+    yield Chore("detection", detect, pause=0, failed=failed)
+    yield Chore("key-use", tokens.flush, pause=5, failed=failed)
+    yield Chore("compaction", house.vault.compact, pause=settings.compact_seconds, failed=failed)
+    if channels:
+        yield Chore("outbox", tell_people, pause=1, failed=failed)
+    if settings.follow:
+        following = Following(house.vault, house.catalog, settings.follow)
+        yield Chore("following", following.step, pause=0.2, failed=failed)
+
+
+def _channel(channel: SetChannel) -> Channel:
+    if isinstance(channel, Smtp):
+        return Mail(
+            channel.host,
+            channel.sender,
+            channel.to,
+            port=channel.port,
+            tls=channel.tls,
+            username=channel.username,
+            password=channel.password,
+            name=channel_name(channel),
+        )
+    return Webhook(
+        channel.url,
+        channel.secret,
+        name=channel_name(channel),
+        allow_private=channel.allow_private,
+    )
+
+
+def _print(changes: Iterable[Change], printed: Callable[[str], None]) -> None:
+    for change in changes:
+        if change.kind in TOLD:
+            printed(line(str(change.kind), change.incident))
+
+
+def _about(kind: Kind, message: str, error_type: str | None = None) -> Event:
+    return Event(time=time.time_ns(), kind=kind, message=message, error_type=error_type)
+
+
+class _Companion:
+    """What runs beside the door, if anything does: the demo."""
+
+    def __init__(self, beside: Callable[[Up, threading.Event], None] | None, up: Up) -> None:
+        self._stopping = threading.Event()
+        self._thread = (
+            threading.Thread(target=beside, args=(up, self._stopping), daemon=True)
+            if beside
+            else None
+        )
+
+    def start(self) -> None:
+        if self._thread:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread and self._thread.is_alive():
+            self._thread.join(10)
