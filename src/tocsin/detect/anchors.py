@@ -16,6 +16,7 @@ the text as it stands as well.
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -33,7 +34,6 @@ __all__ = ["SENTINEL", "Anchor", "anchors", "factors", "fold"]
 SENTINEL = "\n"
 
 _MIN = 3  #: an anchor shorter than this says nothing
-_MOST = 400  #: a rule with more anchors than this is better asked directly
 
 
 class Anchor(Struct, frozen=True, order=True, gc=False):
@@ -54,9 +54,7 @@ def fold(text: str) -> str:
 def anchors(node: Node) -> frozenset[Anchor] | None:
     """The anchors of *node*; ``None`` when it has none worth scanning for."""
     best = _best(node)
-    if best is None or len(best[1]) > _MOST or best[0] < _MIN:
-        return None
-    return best[1]
+    return None if best is None or best[0] < _MIN else best[1]
 
 
 _Scored: TypeAlias = tuple[float, frozenset[Anchor]]
@@ -96,7 +94,7 @@ def _of_view(test: Test, needle: str, view: str) -> _Scored | None:
         return None
     scan, front, back = place
     if scan == _JSON:
-        return _in_json(test, needle)
+        return _in_json(test, needle, scalar=view == "attr*")
     texts = _texts(test.op, needle)
     if texts is None:
         return None
@@ -171,29 +169,38 @@ def _chunk(pattern: str) -> Set | None:
 
 # ---------------------------------------------------------------------- attributes
 
-#: In JSON text these may be written otherwise, or stand between values.  Digits are here because
-#: a number may be written in many ways.
-_UNSURE = re.compile(r"[\x00-\x1f\"\\/{}\[\]:,0-9]+")
-_NUMBERLIKE = re.compile(r"[eE+\-. ]*|-?inf|nan", re.IGNORECASE)
+#: Between these lie, in JSON text, whole strings, numbers and words.
+_STRUCTURE = re.compile(r"[\x00-\x1f\"\\{}\[\]:,]+")
+_NUMBERLIKE = re.compile(r"[0-9eE+\-. ]*|-?inf|nan", re.IGNORECASE)
 
-#: A character of a JSON text may hide behind this, so each row that has it is looked at.
-_ESCAPE = Anchor(_JSON, "\\u")
+#: JSON can also write a character like this, so each row that has one of them is looked at.
+_ESCAPES = frozenset({Anchor(_JSON, "\\u"), Anchor(_JSON, "\\/")})
 
 
-def _in_json(test: Test, needle: str) -> _Scored | None:
-    """Parts of *needle* that stand as they are in the JSON text of any record that has it."""
+def _in_json(test: Test, needle: str, *, scalar: bool) -> _Scored | None:
+    """Texts that stand in the JSON text of any record with a value that satisfies *test*.
+
+    What is part of a string stands there, escaped as JSON must; a number may be written in many
+    ways, so what could be one is no anchor.  A value that is not *scalar* is an object's JSON
+    text, whose structure may be spaced otherwise, so only what lies between it counts.
+    """
     texts = _texts(test.op, needle)
     if texts is None:
         return None
     plain = test.cased or test.op is Op.RE
-    found: set[Anchor] = {_ESCAPE}
+    found = set(_ESCAPES)
     score = float("inf")
     for text in texts:
-        runs = [r for r in _UNSURE.split(text) if not _NUMBERLIKE.fullmatch(r)]
-        run = max(runs, key=_score, default="")
+        core = text.strip(SENTINEL)
+        runs = [core] if scalar else _STRUCTURE.split(core)
+        run = max((r for r in runs if not _NUMBERLIKE.fullmatch(r)), key=_score, default="")
         score = min(score, _score(run))
-        found.add(Anchor(_JSON, run if plain else fold(run)))
+        found.add(Anchor(_JSON, _escaped(run if plain else fold(run))))
     return score, frozenset(found)
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 # ---------------------------------------------------------------------- regular expressions

@@ -73,7 +73,9 @@ class Rows:
             bag = self.views.bag(name)
             if not len(bag.values):
                 continue
-            texts = (bag.low if low else bag.values).to_list()
+            texts = bag.values.to_list()
+            if low:
+                texts = [text.lower() for text in texts]
             rows, codes = bag.places()
             for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
                 column[row] += (texts[code],)

@@ -140,7 +140,7 @@ class _Group:
         if alive.sum() * 4 > len(alive):
             return np.flatnonzero(self.nodes[index].mask(views, alive) & alive)
         rows = np.flatnonzero(alive)
-        part = Views(views.frame[rows])
+        part = views.part(rows)
         return rows[
             np.flatnonzero(self.nodes[index].mask(part, np.ones(len(rows), dtype=np.bool_)))
         ]
@@ -149,7 +149,7 @@ class _Group:
         if not few:
             return
         union = np.unique(np.concatenate(list(few.values())))
-        rows = Rows(Views(views.frame[union]))
+        rows = Rows(views.part(union))
         for index, candidates in few.items():
             holds = self.nodes[index].bind(rows)
             local = np.searchsorted(union, candidates)
@@ -161,6 +161,8 @@ class _Group:
         found: dict[int, Bools] = {}
         for view, scan in self.scans.items():
             bag = views.bag(view)
+            if not len(bag.values):
+                continue
             for rules, values in scan.occurrences(bag):
                 marked = np.zeros(len(bag.values), dtype=np.bool_)
                 marked[values] = True
@@ -241,10 +243,7 @@ class _Scan:
 
     def occurrences(self, bag: Bag) -> Iterator[tuple[tuple[int, ...], Ints]]:
         """The rules of each anchor that occurs, and the values in which it does."""
-        values = bag.values
-        if not len(values):
-            return
-        buffer, offsets, owners = _join(values)
+        buffer, offsets, owners = _join(bag.values)
         yield from self._scan(buffer, offsets, owners, 0, len(owners))
 
     def _scan(
@@ -300,14 +299,21 @@ def _join(values: pl.Series) -> tuple[Any, Ints, Ints]:
 
     Entry ``i`` begins at ``offsets[i]``, and its own sentinel is the last byte before the next.
     """
-    wide = np.flatnonzero((values.str.len_bytes() != values.str.len_chars()).to_numpy())
     owners = np.arange(len(values))
-    parts = [pl.Series([""], dtype=pl.String), values.rename("")]
-    if len(wide):
-        folded = [fold(text) for text in values.gather(wide)]
-        parts.append(pl.Series(folded, dtype=pl.String))
+    data, offsets = _ended(values)
+    if not data.isascii():
+        wide = np.flatnonzero((values.str.len_bytes() != values.str.len_chars()).to_numpy())
+        folded = pl.Series([fold(text) for text in values.gather(wide)], dtype=pl.String)
+        more, ends = _ended(folded)
         owners = np.concatenate([owners, wide])
-    array = (pl.concat(parts) + SENTINEL).to_arrow(compat_level=pl.CompatLevel.oldest())
+        offsets = np.concatenate([offsets, ends[1:] + offsets[-1]])
+        data += more
+    return memoryview(SENTINEL.encode() + data), offsets + len(SENTINEL), owners
+
+
+def _ended(values: pl.Series) -> tuple[bytes, Ints]:
+    """*values* in one buffer, each with a sentinel behind it, and the offsets between them."""
+    array = (values + SENTINEL).to_arrow(compat_level=pl.CompatLevel.oldest())
     _, where, what = array.buffers()
-    offsets = np.frombuffer(where, dtype=np.int64)[array.offset + 1 : array.offset + len(array) + 1]
-    return memoryview(what), offsets, owners
+    offsets = np.frombuffer(where, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    return bytes(memoryview(what)[offsets[0] : offsets[-1]]), offsets - offsets[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from typing import Any, TypeAlias
@@ -29,6 +29,14 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 #: A column is looked at value by value, not row by row, when a sample repeats itself this much.
 _SAMPLE, _REPETITIVE = 256, 0.5
+
+
+#: Below so many values Python is through before Polars has begun.
+_PLAIN = 1_000
+
+
+_NO_TEXT = pl.Series([], dtype=pl.String)
+_NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,18 @@ class Bag:
         found[self.codes[hits]] = True
         return found
 
+    def take(self, wanted: Ints) -> Bag:
+        """The same of some rows only, which ascend and are counted anew."""
+        if self.rows is None:
+            codes = wanted if self.codes is None else self.codes[wanted]
+            return Bag(len(wanted), self.values.gather(codes))
+        if not len(self.rows):
+            return Bag(len(wanted), _NO_TEXT, _NO_ROWS)
+        local = np.searchsorted(wanted, self.rows)
+        kept = wanted[np.minimum(local, len(wanted) - 1)] == self.rows
+        codes = np.flatnonzero(kept) if self.codes is None else self.codes[kept]
+        return Bag(len(wanted), self.values.gather(codes), local[kept])
+
     def places(self) -> tuple[Ints, Ints]:
         """Row and value index of every occurrence."""
         count = len(self.values) if self.codes is None else len(self.codes)
@@ -83,6 +103,8 @@ class Bag:
 
 def lower(values: pl.Series) -> pl.Series:
     """*values* as Python's ``str.lower`` has them.  Unicode's edges differ between libraries."""
+    if len(values) < _PLAIN:
+        return pl.Series([v.lower() for v in values.to_list()], dtype=pl.String)
     wide = values.str.len_bytes() != values.str.len_chars()
     low = values.str.to_lowercase()
     at = np.flatnonzero(wide.to_numpy())
@@ -106,23 +128,38 @@ def inputs(view: str) -> tuple[str, ...]:
             return (column,)
 
 
-@dataclass
 class Views:
-    """The views of one frame."""
+    """The views of one frame, or of some *rows* of it: what the whole has, the part takes."""
 
-    frame: pl.DataFrame
-    _bags: dict[str, Bag] = field(default_factory=dict[str, Bag])
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+        self._bags: dict[str, Bag] = {}
+        self._whole: Views | None = None
+        self._rows = _NO_ROWS
+
+    def part(self, rows: Ints) -> Views:
+        """The views of *rows*, which ascend."""
+        views = Views(self._frame)
+        views._whole, views._rows = self, rows
+        return views
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The rows themselves."""
+        return self._frame if self._whole is None else self._frame[self._rows]
 
     @property
     def height(self) -> int:
         """How many rows there are."""
-        return self.frame.height
+        return self._frame.height if self._whole is None else len(self._rows)
 
     def bag(self, view: str) -> Bag:
         """The values of *view*."""
         bag = self._bags.get(view)
         if bag is None:
-            bag = self._bags[view] = self._make(view)
+            whole = None if self._whole is None else self._whole._bags.get(view)
+            bag = self._make(view) if whole is None else whole.take(self._rows)
+            self._bags[view] = bag
         return bag
 
     def integers(self, view: str) -> pl.Series | None:
@@ -169,10 +206,7 @@ class Views:
     def _decoded(self, view: str) -> Bag:
         """The rows whose decoded form differs from the one on the wire."""
         part = self.frame.select(n for n in inputs(view) if n in self.frame.columns)
-        escaped = [_escaped(part, n) for n in ("path", "query") if n in part.columns]
-        if not escaped:
-            return _nothing(self.height)
-        rows = np.flatnonzero(np.logical_or.reduce(escaped))
+        rows = self._escaped
         if not len(rows):
             return _nothing(self.height)
         part = part[rows]
@@ -185,6 +219,17 @@ class Views:
         made = part.select(expr).to_series()
         good = made.is_not_null().to_numpy()
         return Bag(self.height, made.drop_nulls(), rows[good])
+
+    @cached_property
+    def _escaped(self) -> Ints:
+        """The rows that decoding may change."""
+        marks = {"path": (37,), "query": (37, 43)}  # % and +
+        found = [
+            _having(self.frame.get_column(name), bytes_)
+            for name, bytes_ in marks.items()
+            if name in self.frame.columns
+        ]
+        return np.unique(np.concatenate(found)) if found else _NO_ROWS
 
     def _attribute(self, path: tuple[str, ...] | None) -> Bag:
         rows: list[int] = []
@@ -211,7 +256,7 @@ class Views:
 
 
 def _nothing(height: int) -> Bag:
-    return Bag(height, pl.Series([], dtype=pl.String), np.empty(0, dtype=np.int64))
+    return Bag(height, _NO_TEXT, _NO_ROWS)
 
 
 def _coded(height: int, values: pl.Series, rows: Ints | None) -> Bag:
@@ -233,14 +278,17 @@ def _exploded(column: pl.Series) -> Bag:
     return _coded(len(column), values, rows)
 
 
-def _escaped(part: pl.DataFrame, name: str) -> Bools:
-    """The rows of column *name* that decoding may change."""
-    column = part.get_column(name)
-    if name == "query":
-        odd = column.str.contains("[%+]")
-    else:
-        odd = column.str.contains("%", literal=True)
-    return odd.fill_null(value=False).to_numpy()
+def _having(column: pl.Series, marks: tuple[int, ...]) -> Ints:
+    """The rows of *column* in which one of the bytes *marks* occurs."""
+    array = column.to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, where, what = array.buffers()
+    if what is None or not what.size:
+        return _NO_ROWS
+    text = np.frombuffer(what, dtype=np.uint8)
+    offsets = np.frombuffer(where, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    at = np.flatnonzero(np.logical_or.reduce([text == mark for mark in marks]))
+    at = at[(at >= offsets[0]) & (at < offsets[-1])]
+    return np.unique(np.searchsorted(offsets, at, side="right") - 1)
 
 
 def _decode(column: pl.Series, *, plus: bool) -> pl.Series:
