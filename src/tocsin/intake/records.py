@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 import zstandard
 from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from tocsin.errors import Malformed
 from tocsin.intake.parsers.lines import LIMIT
@@ -39,8 +40,8 @@ def boundary(data: bytes, parser: str) -> int:
 def read_records(file: BinaryIO, parser: str, *, chunk: int = CHUNK) -> Iterator[bytes]:
     """Chunks of whole records from *file*, which may be compressed with gzip or zstd.
 
-    A line longer than 1 MiB is cut while it is read, so no line can fill the memory.  An archive that
-    ends early or is damaged yields all that can be read of it; then comes :class:`Malformed`.
+    A line longer than 1 MiB is cut while it is read, so no line can fill the memory.  An archive
+    that ends early or is damaged yields all that can be read of it; then comes :class:`Malformed`.
     """
     held = bytearray()
     skipping = False
@@ -120,7 +121,7 @@ def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
         while not fresh and (out := inflate.decompress(b"", _READ)):
             done += len(out)
             yield out
-    except isal_zlib.IsalError as error:
+    except IsalError as error:
         raise Malformed(f"gzip data is damaged after {done:,} bytes of content: {error}") from error
     if not fresh and not inflate.eof:
         raise Malformed(f"gzip data ends early, after {done:,} bytes of content; fetch it again")
@@ -128,12 +129,12 @@ def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
 
 def _unzstd(raw: Iterator[bytes]) -> Iterator[bytes]:
     done = 0
+    source = cast("BinaryIO", _File(raw))  # of a file it uses no more than read()
     reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
-        _File(raw), read_across_frames=True
+        source, read_across_frames=True
     )
-    ask: Callable[[int], bytes] = reader.read
     try:
-        while out := ask(_READ):
+        while out := reader.read(_READ):
             done += len(out)
             yield out
     except zstandard.ZstdError as error:

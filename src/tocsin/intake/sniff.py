@@ -25,17 +25,21 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\x1b")) + b"\x7f"
 
 _ACCESS = re.compile(
-    rb'(?:\S+ ){1,3}.*?\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] ".*?" \d{3} (?:\d+|-)( "|$)?'
+    rb"(?:\S+ ){1,3}.*?\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
+    rb'".*?" \d{3} (?:\d+|-)( "|$)?'
 )
 _PER_HOST = re.compile(rb"[A-Za-z]\S* [0-9a-fA-F]*[.:][0-9a-fA-F.:]* ")
 _NGINX_ERROR = re.compile(rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[[a-z]+\] \d+#\d+: ")
-_APACHE_ERROR = re.compile(rb"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4}\] \[")
+_APACHE_ERROR = re.compile(
+    rb"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4}\] \["
+)
 _PG_CSV = re.compile(
     rb'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [^,"]{1,12},(?:"[^"]*")?,(?:"[^"]*")?,\d+,(?:"[^"]*")?,'
 )
 _HEADER = re.compile(
-    rb"(?:<\d{1,3}>)?(?:1 )?(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:?\d\d))"
-    rb" (?:\S+ )?[A-Za-z][\w./-]*(?:\[\d+\])?: "
+    rb"(?:<\d{1,3}>)?(?:1 )?"
+    rb"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:?\d\d)) "
+    rb"(?:\S+ )?[A-Za-z][\w./-]*(?:\[\d+\])?: "
 )
 
 _NGINX_KEYS = frozenset(
@@ -51,8 +55,8 @@ _decode = msgspec.json.Decoder().decode
 def sniff(head: bytes) -> str:
     """Name of the parser for a log that begins with *head* (already decompressed).
 
-    The first 50 lines vote and most must agree; where they do not, it is plain ``text``.  What is no
-    text at all raises :class:`Malformed`.
+    The first 50 lines vote and most must agree; where they do not, it is plain ``text``.  What is
+    no text at all raises :class:`Malformed`.
 
     >>> sniff(b'{"level": "info", "msg": "hello"}')
     'json'
@@ -71,6 +75,8 @@ def sniff(head: bytes) -> str:
         return winner if winner in _JSON and count >= _AGREE * objects else "json"
     if served >= need:
         return "nginx" if votes["nginx"] >= votes["apache"] else "apache"
+    if objects and objects + votes["kv"] >= need:
+        return "kv"  # which reads objects too
     return winner if count >= need else "text"
 
 
@@ -80,7 +86,9 @@ def _text(head: bytes) -> bytes:
     if head[:2] in _UTF16 or (pairs and _every_other_is_null(pairs)):
         raise Malformed("the input looks like UTF-16; convert it to UTF-8 (iconv -t UTF-8)")
     if head.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"BZh", b"\xfd7zXZ")):
-        raise Malformed("the input is an archive; decompress it first (gzip and zstd files are read)")
+        raise Malformed(
+            "the input is an archive; decompress it first (gzip and zstd files are read)"
+        )
     head = head.removeprefix(BOM)
     strange = len(head) - len(head.translate(None, _CONTROL))
     if strange > 0.05 * len(head):

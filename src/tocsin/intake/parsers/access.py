@@ -76,7 +76,9 @@ def _cut(lines: pl.DataFrame) -> pl.DataFrame:
         )
         .unnest("q0")
         .with_columns(
-            pl.col("q2").str.split_exact(" ", 4).struct.rename_fields(["m0", "code", "size", "m3", "m4"])
+            pl.col("q2")
+            .str.split_exact(" ", 4)
+            .struct.rename_fields(["m0", "code", "size", "m3", "m4"])
         )
         .unnest("q2")
         .with_columns(when=pl.concat_str("day", pl.lit(" "), "offset"))
@@ -100,7 +102,7 @@ def _cut(lines: pl.DataFrame) -> pl.DataFrame:
     combined = quoted & (col("q6") == "") & col("q7").is_null()
     forwarded = quoted & (col("q6") == " ") & (col("q8") == "") & col("q9").is_null()
     time = times.clf(col("when"))
-    tidy = ~col("raw").str.contains("\\\"", literal=True)
+    tidy = ~col("raw").str.contains('\\"', literal=True)
     return pieces.with_columns(
         time=time, _good=(head & tidy & (common | combined | forwarded)).fill_null(False)
     ).select(

@@ -21,9 +21,9 @@ _WRAPPERS = ("attributes.", "fields.", "labels.", "resource.", "context.", "extr
 # One line a column: names in order of preference, a reader after the colon where it is not the
 # column's own.
 _SEEN = {
-    "time": "msec @timestamp timestamp ts time datetime date_time time_iso8601 eventTime event_time "
-    "timeUnixNano startUTC StartUTC time_local StartLocal asctime created_at createdAt date t "
-    "timegenerated",
+    "time": "msec @timestamp timestamp ts time datetime date_time time_iso8601 eventTime "
+    "event_time timeUnixNano startUTC StartUTC time_local StartLocal asctime created_at "
+    "createdAt date t timegenerated",
     "duration_ns": "duration_ns event.duration:ns request_time:seconds rt:seconds "
     "duration_ms:ms durationMs:ms elapsed_ms:ms latency_ms:ms response_time_ms:ms responseTime:ms "
     "http.server.request.duration:seconds duration_s:seconds Duration:ns",
@@ -39,14 +39,14 @@ _SEEN = {
     "service": "service service.name app application service_name",
     "env": "env environment deployment.environment.name service.environment",
     "host": "host host.name hostname",
-    "user": "user user.name username user_name remote_user usr.id usr.name enduser.id user.id user_id "
-    "userId ClientUsername",
+    "user": "user user.name username user_name remote_user usr.id usr.name enduser.id user.id "
+    "user_id userId ClientUsername",
     "session": "session session.id session_id sessionId usr.session_id",
     "client_ip": "client_ip client.ip client.address remote_addr remote_ip source_ip src_ip "
     "clientIp clientip client_addr:address request.client_ip request.remote_ip "
     "request.remote_addr:address remoteAddress:address req.remoteAddress:address "
-    "network.client.ip source.ip ClientHost remote_host ip ipAddress remoteIp c-ip ClientAddr:address "
-    "net.peer.ip http.client_ip source.address:address",
+    "network.client.ip source.ip ClientHost remote_host ip ipAddress remoteIp c-ip "
+    "ClientAddr:address net.peer.ip http.client_ip source.address:address",
     "client_port": "client_port client.port remote_port request.remote_port req.remotePort "
     "network.client.port ClientPort source.port",
     "peer_ip": "peer_ip network.peer.address",
@@ -100,10 +100,10 @@ _BY_TYPE = {Type.TIME: "time", Type.TEXT: "text", Type.INT: "int", Type.TEXTS: "
 
 # Names of a dialect that mean something else in too many logs.
 _FALSE_FRIENDS = frozenset(
-    {"status", "status_detail", "source", "dest", "action", "signature", "protocol", "data",
-     "query", "duration", "severity", "response_time", "vendor_product", "object", "reason", "labels",
-     "event.ingested", "observedTimeUnixNano", "_indextime", "metadata.logged_time"}
-)  # fmt: skip
+    "status status_detail source dest action signature protocol data query duration severity "
+    "response_time vendor_product object reason labels event.ingested observedTimeUnixNano "
+    "_indextime metadata.logged_time".split()
+)
 
 #: The door says these itself; a sender's own word on them is kept as an attribute.
 _OURS = frozenset({"source", "observed", "parser", "parse_error"})
@@ -117,18 +117,18 @@ def _reader(column: str) -> str:
 def _generic() -> dict[str, Alias]:
     found: dict[str, Alias] = {}
     for column, words in _SEEN.items():
-        for rank, word in enumerate(words.split()):
-            name, _, reader = word.partition(":")
+        for rank, seen in enumerate(words.split()):
+            name, _, reader = seen.partition(":")
             found.setdefault(name, (column, reader or _reader(column), rank))
     for c in COLUMNS:
         if c.name in _OURS or c.name in ("attributes", "raw"):
             continue
         found.setdefault(c.name, (c.name, _reader(c.name), 50))
-        for rank, name in enumerate((c.ecs, c.otel, c.datadog, c.ocsf, c.cim, c.sigma)):
-            # A duration or a statement in a foreign unit or form is only read under names whose
-            # meaning is written out above.
-            if name and name not in _FALSE_FRIENDS and c.name not in ("duration_ns", "db_statement"):
-                found.setdefault(name, (c.name, _reader(c.name), 60 + rank))
+        if c.name in ("duration_ns", "db_statement"):
+            continue  # in an unknown unit, or with values in it: only under the names above
+        for rank, word in enumerate((c.ecs, c.otel, c.datadog, c.ocsf, c.cim, c.sigma)):
+            if word and word not in _FALSE_FRIENDS:
+                found.setdefault(word, (c.name, _reader(c.name), 60 + rank))
     return found
 
 
@@ -163,7 +163,7 @@ _TABLES = {"tocsin": NATIVE, "nginx_json": NGINX, "json": GENERIC}
 
 @cache
 def _folded(dialect: str) -> dict[str, Alias]:
-    return {name.lower(): alias for name, alias in reversed(_TABLES[dialect].items())}
+    return {name.lower(): alias for name, alias in reversed(list(_TABLES[dialect].items()))}
 
 
 def resolve(name: str, dialect: str) -> Alias | None:

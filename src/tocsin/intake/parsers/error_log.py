@@ -24,7 +24,8 @@ _APACHE = (
 )
 _NGINX_LOGIN = r'^user "(?P<name>.*?)"(?: was not found in |: password mismatch)'
 _APACHE_LOGIN = (
-    r"^(?:AH\d+: )?(?:user (?P<name>.*?)(?:: authentication failure for | not found: | in realm .* not found)|"
+    r"^(?:AH\d+: )?(?:user (?P<name>.*?)"
+    r"(?:: authentication failure for | not found: | in realm .* not found)|"
     r"(?:Digest: )?user `(?P<digest>.*?)' in realm)"
 )
 _APACHE_PATH = r'(?:failure for "|not found: )(?P<path>/[^"]*?)(?:"|, referer|: Password|$)'
@@ -40,9 +41,7 @@ _LEVELS = {
 }
 
 
-def split(
-    lines: pl.DataFrame, origin: Origin, observed: int
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def split(lines: pl.DataFrame, origin: Origin, observed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of the lines of *lines* that are error-log lines, and the lines that are not."""
     if lines.is_empty():
         return lines, lines

@@ -1,4 +1,4 @@
-"""From tables of foreign keys to canonical columns: what has a column goes there, the rest is kept."""
+"""From foreign keys to canonical columns: what has a column goes there, the rest is kept."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class _Draft:
             self.columns[name] = values
             return
         before = self.columns[name]
-        twice: pl.Series = (before.is_not_null() & values.is_not_null() & before.ne_missing(values)).arg_true()
+        twice: pl.Series = (
+            before.is_not_null() & values.is_not_null() & before.ne_missing(values)
+        ).arg_true()
         if name == "time":
             # Servers write one instant in several forms; only a different one is worth keeping.
             apart = ((before - values).dt.total_milliseconds().abs() >= 1000).fill_null(False)
@@ -123,9 +125,7 @@ def _keep_rest(draft: _Draft, key: str, read: Column) -> None:
         draft.put(name, series, name)
 
 
-def _request_line(
-    draft: _Draft, key: str, values: Sequence[Any], context: Context
-) -> None:
+def _request_line(draft: _Draft, key: str, values: Sequence[Any], context: Context) -> None:
     read = READERS["text"](values, context)
     cut = request_columns(pl.DataFrame({"request": read.values}).with_row_index("_row"))
     for name in ("method", "path", "query", "http_version"):
@@ -156,7 +156,9 @@ def _finish(draft: _Draft, at: Sequence[int], *, native: bool) -> pl.DataFrame:
 
 def _tag(frame: pl.DataFrame, assumed: pl.Series) -> pl.DataFrame:
     mark = pl.lit([times.ASSUMED])
-    told = pl.col("tags").fill_null([]) if "tags" in frame.columns else pl.lit([], pl.List(pl.String))
+    told = (
+        pl.col("tags").fill_null([]) if "tags" in frame.columns else pl.lit([], pl.List(pl.String))
+    )
     kept = pl.col("tags") if "tags" in frame.columns else pl.lit(None, pl.List(pl.String))
     return frame.with_columns(
         tags=pl.when(assumed.fill_null(False)).then(pl.concat_list(told, mark)).otherwise(kept)

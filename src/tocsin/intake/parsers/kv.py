@@ -1,7 +1,7 @@
 """key=value lines of any make (logfmt and its kin): known names become columns, others attributes.
 
-Values may be quoted.  A repeated key means its last value.  What stands before the first pair is read
-as plain text is: a time, a level, a message.
+Values may be quoted.  A repeated key means its last value.  What stands before the first pair is
+read as plain text is: a time, a level, a message.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
 from tocsin.intake.parsers.fields import rows
 from tocsin.intake.parsers.lines import column
-from tocsin.intake.parsers.objects import Bad, Shapes
+from tocsin.intake.parsers.objects import Bad, Shapes, flat, record
 from tocsin.intake.parsers.readers import Context
 from tocsin.intake.parsers.text import headed
 
@@ -38,10 +38,10 @@ def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     found: list[Bad] = []
     heads: list[str | None] = []
     for row, text in enumerate(texts):
-        record, head = _pairs(text)
+        pairs, head = _object(text) if text[:1] == "{" else _pairs(text)
         heads.append(head)
-        if record:
-            shapes.add(row, record)
+        if pairs:
+            shapes.add(row, pairs)
         else:
             found.append(Bad(row, "no key=value pair"))
     context = Context(origin.tz, observed)
@@ -49,15 +49,21 @@ def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     return _before(frame.with_columns(lines), pl.Series(heads, dtype=pl.String), origin, observed)
 
 
+def _object(text: str) -> tuple[dict[str, Any], str | None]:
+    """Some programs change to JSON in the middle of a file."""
+    found = record(text.encode())
+    return (flat(found), None) if isinstance(found, dict) else _pairs(text)
+
+
 def _pairs(text: str) -> tuple[dict[str, Any], str | None]:
     """The pairs of one line, and what stands before them."""
-    record: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     first = -1
     for pair in PAIR.finditer(text):
         if first < 0:
             first = pair.start()
-        record[pair[1]] = _value(pair[2])
-    return record, text[:first].strip() or None if first > 0 else None
+        found[pair[1]] = _value(pair[2])
+    return found, text[:first].strip() or None if first > 0 else None
 
 
 def _value(text: str) -> str:

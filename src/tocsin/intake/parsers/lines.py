@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
+import pyarrow
 
 __all__ = ["BOM", "LIMIT", "column", "keep", "mend", "overlong", "plain", "pure", "stitch"]
 
@@ -15,6 +16,8 @@ __all__ = ["BOM", "LIMIT", "column", "keep", "mend", "overlong", "plain", "pure"
 LIMIT = 1 << 20
 
 BOM = b"\xef\xbb\xbf"
+
+arrow: Any = pyarrow  # it has no stubs, and exports its names without saying so
 
 #: The column that carries a row's place in the input while a parser sorts rows by how it read them.
 ROW = "_row"
@@ -48,7 +51,9 @@ def column(data: bytes) -> pl.Series:
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10).astype(np.int64) + 1
     offsets = np.concatenate([np.zeros(1, np.int64), ends])
     # No copy and no Python string: Arrow gets the bytes as they are and where each line ends.
-    lines = pa.LargeStringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(data))
+    lines = arrow.Array.from_buffers(
+        arrow.large_string(), len(ends), [None, arrow.py_buffer(offsets), arrow.py_buffer(data)]
+    )
     text = pl.Series("raw", lines).str.strip_suffix("\n").str.strip_chars_end("\r")
     return text.filter(text.str.strip_chars().str.len_bytes() > 0)
 

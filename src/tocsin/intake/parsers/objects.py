@@ -1,8 +1,8 @@
 """Decoding lines of JSON objects, thousands at a time, into columns by key.
 
 One decoder (msgspec) reads every line on every path, so a repeated key has one meaning: **the last
-one wins**.  The usual line is decoded into a struct learned from the first lines of the chunk, which
-is twice as fast as dictionaries; a line that does not fit it is decoded again as a dictionary.
+one wins**.  The usual line is decoded into a struct learned from the first lines of the chunk, half
+again as fast as dictionaries; a line that does not fit it is decoded again as a dictionary.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import msgspec
 
 from tocsin.intake.parsers.lines import mend
 
-__all__ = ["DEPTH", "SYSLOG", "Bad", "Shapes", "Table", "decode", "flat"]
+__all__ = ["DEPTH", "SYSLOG", "Bad", "Shapes", "Table", "decode", "flat", "record"]
 
 #: Levels of nesting that are read; what is deeper is kept as a log line.
 DEPTH = 64
 
-#: Lines decoded at once.  More of them fall out of the processor's cache: 20,000 took twice as long.
+#: Lines decoded at once.  More fall out of the processor's cache: 20,000 took twice as long.
 BLOCK = 1_000
 
 #: What a syslog daemon puts in front of a line of JSON.
@@ -72,16 +72,16 @@ def decode(lines: Sequence[bytes], *, nested: bool) -> Iterator[Table | Bad]:
         yield from _block(lines[start : start + BLOCK], start, kind, nested)
 
 
-def flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    """*record* with the objects inside it as dotted keys.
+def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """*nested* with the objects inside it as dotted keys.
 
     >>> flat({"http": {"request": {"method": "GET"}}, "a": [1]})
     {'http.request.method': 'GET', 'a': [1]}
     """
-    if not any(type(value) is dict for value in record.values()):
-        return dict(record)
+    if not any(type(value) is dict for value in nested.values()):
+        return dict(nested)
     out: dict[str, Any] = {}
-    stack: list[Iterator[tuple[str, Any]]] = [iter(record.items())]
+    stack: list[Iterator[tuple[str, Any]]] = [iter(nested.items())]
     prefixes = [""]
     while stack:
         for key, value in stack[-1]:
@@ -125,13 +125,11 @@ def _each(
             else:
                 fitting.append(row)
                 continue
-        record = _record(line)
-        if isinstance(record, str):
-            yield Bad(row, record)
-            continue
-        if nested:
-            record = flat(record)
-        shapes.add(row, record)
+        found = record(line)
+        if isinstance(found, str):
+            yield Bad(row, found)
+        else:
+            shapes.add(row, flat(found) if nested else found)
     if kind is not None and fits:
         yield kind.table(fitting, fits)
     yield from shapes.tables()
@@ -143,11 +141,11 @@ class Shapes:
     def __init__(self) -> None:
         self._found: dict[tuple[str, ...], tuple[list[int], list[dict[str, Any]]]] = {}
 
-    def add(self, row: int, record: dict[str, Any]) -> None:
+    def add(self, row: int, found: dict[str, Any]) -> None:
         """Take one more."""
-        at, records = self._found.setdefault(tuple(record), ([], []))
+        at, records = self._found.setdefault(tuple(found), ([], []))
         at.append(row)
-        records.append(record)
+        records.append(found)
 
     def tables(self) -> Iterator[Table]:
         """All that were added, in columns."""
@@ -155,36 +153,34 @@ class Shapes:
             yield Table(at, names, list(zip(*(r.values() for r in records), strict=True)))
 
 
-def _record(line: bytes) -> dict[str, Any] | str:
+def record(line: bytes) -> dict[str, Any] | str:
     """The object that *line* holds, or why it holds none."""
     try:
-        record = _ANY(line)
+        found = _ANY(line)
     except RecursionError:
         return f"JSON: nested deeper than {DEPTH} levels"
     except (msgspec.DecodeError, UnicodeDecodeError) as first:
         if wrapped := SYSLOG.match(line):
             return _unwrapped(line, wrapped)
         try:
-            record = _ANY(mend(line))
+            found = _ANY(mend(line))
         except RecursionError:
             return f"JSON: nested deeper than {DEPTH} levels"
         except (msgspec.DecodeError, UnicodeDecodeError):
             return f"JSON: {_why(first)}"
-    if not isinstance(record, dict):
+    if not isinstance(found, dict):
         return "JSON: not an object"
-    if _too_deep(record):
-        return f"JSON: nested deeper than {DEPTH} levels"
-    return record
+    return f"JSON: nested deeper than {DEPTH} levels" if _too_deep(found) else found
 
 
 def _unwrapped(line: bytes, wrapped: re.Match[bytes]) -> dict[str, Any] | str:
     """The object behind a syslog header, which is kept too."""
-    record = _record(line[wrapped.end() :])
-    if isinstance(record, dict):
+    found = record(line[wrapped.end() :])
+    if isinstance(found, dict):
         for name, value in wrapped.groupdict().items():
             if value:
-                record[f"syslog.{name}"] = value.decode(errors="backslashreplace")
-    return record
+                found[f"syslog.{name}"] = value.decode(errors="backslashreplace")
+    return found
 
 
 def _why(error: Exception) -> str:
@@ -193,8 +189,8 @@ def _why(error: Exception) -> str:
     return str(error).removeprefix("JSON is malformed: ").removesuffix(" - at `$[...]`")
 
 
-def _too_deep(record: dict[str, Any]) -> bool:
-    level: list[Any] = [record]
+def _too_deep(found: dict[str, Any]) -> bool:
+    level: list[Any] = [found]
     for _ in range(DEPTH):
         level = [
             inner
@@ -222,10 +218,10 @@ def _learn(lines: Sequence[bytes], nested: bool) -> _Learned | None:
     """What the first lines look like, if a struct can say it: flat, with few keys."""
     seen: dict[str, type] = {}
     for line in islice(lines, _LEARN):
-        record = _record(line)
-        if isinstance(record, str):
+        found = record(line)
+        if isinstance(found, str):
             continue
-        for key, value in record.items():
+        for key, value in found.items():
             kind = type(value)
             before = seen.get(key, kind)
             if before is type(None):

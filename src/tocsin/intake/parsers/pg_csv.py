@@ -23,8 +23,8 @@ __all__ = ["NAMES", "ends", "parse"]
 #: Fields of one record: 23 before PostgreSQL 13, 24 in 13, 26 since 14.
 NAMES = (
     "timestamp user dbname pid remote session_id line_num ps session_start vxid txid "
-    "error_severity state_code message detail hint internal_query internal_position context statement "
-    "cursor_position location application_name backend_type leader_pid query_id"
+    "error_severity state_code message detail hint internal_query internal_position context "
+    "statement cursor_position location application_name backend_type leader_pid query_id"
 ).split()
 WIDTHS = (23, 24, 26)
 
@@ -76,7 +76,9 @@ def _sound(data: bytes, start: int, breaks: np.ndarray, last: int) -> bool:
     if not _START.match(data, start):
         return False
     after = int(breaks[last]) + 1
-    return after >= len(data) or data[after : after + 1] in b"\r\n" or bool(_START.match(data, after))
+    return (
+        after >= len(data) or data[after : after + 1] in b"\r\n" or bool(_START.match(data, after))
+    )
 
 
 def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:

@@ -23,9 +23,10 @@ FOREIGN = "x:"
 
 #: Keys of jsonlog that carry something; csvlog's fields are given the same names.
 KEYS = (
-    "timestamp user dbname pid remote_host remote_port session_id line_num ps session_start vxid txid "
-    "error_severity state_code message detail hint internal_query internal_position context statement "
-    "cursor_position func_name file_name file_line_num application_name leader_pid backend_type query_id"
+    "timestamp user dbname pid remote_host remote_port session_id line_num ps session_start vxid "
+    "txid error_severity state_code message detail hint internal_query internal_position context "
+    "statement cursor_position func_name file_name file_line_num application_name "
+    "leader_pid backend_type query_id"
 ).split()
 
 _AUDIT = (
@@ -198,15 +199,21 @@ def _judge(frame: pl.DataFrame) -> pl.DataFrame:
         col(n).str.contains(r'[Rr]ole "[^"]*" does not exist').fill_null(False)
         for n in ("message", "detail")
     )
-    kind = pl.when(wrong & state.is_in(list(kinds))).then(
-        state.replace_strict(list(kinds), list(kinds.values()), default=None, return_dtype=pl.String)
-    ).when(authorized).then(pl.lit("authn_login_success"))  # fmt: skip
-    for pattern, name in _WORDS.items():
-        kind = kind.when(col("message").str.contains(pattern)).then(pl.lit(name))
-    kind = kind.when(col("db_statement").is_not_null() | col("audit").is_not_null()).then(
-        pl.lit("query")
+    by_state = state.replace_strict(
+        list(kinds), list(kinds.values()), default=None, return_dtype=pl.String
     )
-    frame = frame.with_columns(kind=kind.otherwise(pl.lit("log")))
+    asked = col("db_statement").is_not_null() | col("audit").is_not_null()
+    kind = pl.coalesce(
+        pl.when(wrong).then(by_state),
+        pl.when(authorized).then(pl.lit("authn_login_success")),
+        *(
+            pl.when(col("message").str.contains(pattern)).then(pl.lit(name))
+            for pattern, name in _WORDS.items()
+        ),
+        pl.when(asked).then(pl.lit("query")),
+        pl.lit("log"),
+    )
+    frame = frame.with_columns(kind=kind)
     done = authorized | (col("kind") == "query")
     return frame.with_columns(
         outcome=pl.when(wrong).then(pl.lit("failure")).when(done).then(pl.lit("success")),

@@ -79,7 +79,7 @@ def _each(
     return Column(pl.Series(out, dtype=dtype), left, wrong)
 
 
-def strict_text(values: Sequence[Any], context: Context) -> Column:
+def strict_text(values: Sequence[Any], _context: Context) -> Column:
     """Text that must be text."""
     if (series := _series(values, pl.String())) is not None:
         return Column(series)
@@ -88,11 +88,10 @@ def strict_text(values: Sequence[Any], context: Context) -> Column:
     return Column(pl.Series(out, dtype=pl.String), left, "text")
 
 
-def text(values: Sequence[Any], context: Context) -> Column:
+def text(values: Sequence[Any], _context: Context) -> Column:
     """Text, or a number written as text; ``-`` and nothing mean that there is none."""
     if (series := _series(values, pl.String())) is None:
-        column = _each(values, pl.String(), _as_text)
-        return column
+        return _each(values, pl.String(), _as_text)
     frame = series.alias("v").to_frame()
     return Column(frame.select(pl.when(~pl.col("v").is_in(["", "-"])).then("v"))["v"])
 
@@ -109,7 +108,7 @@ def _as_text(value: Any) -> str | None:
     return None
 
 
-def strict_int(values: Sequence[Any], context: Context) -> Column:
+def strict_int(values: Sequence[Any], _context: Context) -> Column:
     """A whole number that must be one."""
     if (series := _integers(values)) is not None:
         return Column(series)
@@ -118,7 +117,7 @@ def strict_int(values: Sequence[Any], context: Context) -> Column:
     )
 
 
-def integer(values: Sequence[Any], context: Context) -> Column:
+def integer(values: Sequence[Any], _context: Context) -> Column:
     """A whole number, or one written as text."""
     if (series := _integers(values)) is not None:
         return Column(series)
@@ -157,11 +156,10 @@ def _duration(unit: str) -> Reader:
             return found if 0 <= found < 2**63 else None
         return None
 
-    def reader(values: Sequence[Any], context: Context) -> Column:
+    def reader(values: Sequence[Any], _context: Context) -> Column:
         series = _series(values, pl.Float64())
-        if series is not None and not series.is_null().all() and (series.fill_null(0) < 1e9).all():
-            if (series.fill_null(0) >= 0).all():
-                return Column((series * scale).round(0).cast(pl.Int64))
+        if series is not None and series.fill_null(0).is_between(0, 1e9).all():
+            return Column((series * scale).round(0).cast(pl.Int64))
         return _each(values, pl.Int64(), read)
 
     return reader
@@ -197,7 +195,7 @@ def time(values: Sequence[Any], context: Context) -> Column:
     return Column(pl.Series(out, dtype=pl.Int64).cast(times.INSTANT), left, "a time", more)
 
 
-def texts(values: Sequence[Any], context: Context) -> Column:
+def texts(values: Sequence[Any], _context: Context) -> Column:
     """A list of texts; a single text is a list of one."""
 
     def read(value: Any) -> list[str] | None:
@@ -210,7 +208,7 @@ def texts(values: Sequence[Any], context: Context) -> Column:
     return _each(values, pl.List(pl.String()), read)
 
 
-def strict_texts(values: Sequence[Any], context: Context) -> Column:
+def strict_texts(values: Sequence[Any], _context: Context) -> Column:
     """A list of texts that must be one."""
 
     def read(value: Any) -> list[str] | None:
@@ -220,7 +218,7 @@ def strict_texts(values: Sequence[Any], context: Context) -> Column:
     return _each(values, pl.List(pl.String()), read, "a list of texts")
 
 
-def kind(values: Sequence[Any], context: Context) -> Column:
+def kind(values: Sequence[Any], _context: Context) -> Column:
     """What happened, as people write it; its arguments become columns or attributes."""
     memo: dict[str, tuple[str | None, tuple[str, ...]]] = {}
     out: list[str | None] = []
@@ -249,14 +247,14 @@ def kind(values: Sequence[Any], context: Context) -> Column:
 
 def _arguments(name: str, given: tuple[str, ...]) -> dict[str, Any]:
     names = next((words for known, words in ARGUMENTS.items() if known == name), ())
-    named = {k: v for k, v in zip(names, given, strict=False) if v}
+    named: dict[str, Any] = {k: v for k, v in zip(names, given, strict=False) if v}
     if len(given) > len(names):
         named["arguments"] = list(given[len(names) :])
     return named
 
 
 def _words(known: dict[str, str]) -> Reader:
-    def reader(values: Sequence[Any], context: Context) -> Column:
+    def reader(values: Sequence[Any], _context: Context) -> Column:
         series = _series(values, pl.String())
         if series is not None:
             found = series.str.to_lowercase().replace_strict(
@@ -273,7 +271,7 @@ def _words(known: dict[str, str]) -> Reader:
     return reader
 
 
-def address(values: Sequence[Any], context: Context) -> Column:
+def address(values: Sequence[Any], _context: Context) -> Column:
     """An IP address, with or without a port; a name is none."""
     series = _series(values, pl.String())
     if series is not None and series.str.contains(r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})$").all():
@@ -292,7 +290,7 @@ def address(values: Sequence[Any], context: Context) -> Column:
     return _each(values, pl.String(), read)
 
 
-def version(values: Sequence[Any], context: Context) -> Column:
+def version(values: Sequence[Any], _context: Context) -> Column:
     """``HTTP/1.1`` as 1.1, ``HTTP/2.0`` as 2."""
 
     def read(value: Any) -> str | None:

@@ -55,7 +55,7 @@ def unescape(text: str) -> str:
         if match[2]:
             return match[2]
         value = bytes.fromhex(match[1].decode())
-        # A line end inside a value is data: written out, it would begin a line of its own (CWE-117).
+        # A line end inside a value is data; written out, it would begin a line (CWE-117).
         return match[0] if value < b" " or value == b"\x7f" else value
 
     return _ESCAPE.sub(byte, text.encode()).decode("utf-8", "backslashreplace")
@@ -164,5 +164,7 @@ def judged(frame: pl.DataFrame) -> pl.DataFrame:
         return (pl.coalesce(name, other) if name in has else other).alias(name)
 
     return frame.with_columns(
-        prefer("outcome", by_status), prefer("outcome_source", mark), prefer("reason", reason(status))
+        prefer("outcome", by_status),
+        prefer("outcome_source", mark),
+        prefer("reason", reason(status)),
     )

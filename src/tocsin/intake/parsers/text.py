@@ -22,7 +22,8 @@ _HEAD = (
     rf"\[?(?:(?P<when>{_ISO}|{_CLF}|{_CTIME})|(?P<bsd>{_BSD}))\]?[ :,|-]*(?P<rest>.*)$"
 )
 _SYSLOG = (
-    r"(?s)^(?P<host>[A-Za-z0-9_.:-]+) (?P<program>[A-Za-z_][\w./-]*)(?:\[(?P<pid>\d+)\])?: (?P<rest>.*)$"
+    r"(?s)^(?P<host>[A-Za-z0-9_.:-]+) (?P<program>[A-Za-z_][\w./-]*)(?:\[(?P<pid>\d+)\])?: "
+    r"(?P<rest>.*)$"
 )
 _LEVEL = r"^[\[( ]*(?P<level>[A-Za-z]{3,9})[\]):, |]"
 _PRI = ("critical", "critical", "critical", "error", "warn", "info", "info", "debug")

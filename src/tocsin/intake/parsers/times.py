@@ -145,7 +145,7 @@ def _zoned(moment: datetime, name: str | None, tz: str) -> tuple[datetime, bool]
     return moment.replace(tzinfo=zone(tz)), True
 
 
-def _iso(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
+def _iso(match: re.Match[str], tz: str, _observed: int) -> tuple[int, bool]:
     year, month, day, hour, minute, second, fraction, name = match.groups()
     leap = int(second or 0) == 60
     moment = datetime(  # noqa: DTZ001 - the zone follows
@@ -155,7 +155,7 @@ def _iso(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
     return _ns(moment + timedelta(seconds=leap), fraction or ""), assumed
 
 
-def _clf(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
+def _clf(match: re.Match[str], tz: str, _observed: int) -> tuple[int, bool]:
     when, fraction, name = match.groups()
     moment, assumed = _zoned(
         datetime.strptime(when, "%d/%b/%Y:%H:%M:%S"),  # noqa: DTZ007 - the zone follows
@@ -165,7 +165,7 @@ def _clf(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
     return _ns(moment, fraction or ""), assumed
 
 
-def _ctime(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
+def _ctime(match: re.Match[str], tz: str, _observed: int) -> tuple[int, bool]:
     month, day, clock, fraction, year = match.groups()
     moment = datetime.strptime(f"{month} {day} {year} {clock}", "%b %d %Y %H:%M:%S")  # noqa: DTZ007
     return _ns(moment.replace(tzinfo=zone(tz)), fraction or ""), True
@@ -189,13 +189,13 @@ def _bsd(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
     raise ValueError(match.string)
 
 
-def _mail(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
+def _mail(match: re.Match[str], tz: str, _observed: int) -> tuple[int, bool]:
     moment = parsedate_to_datetime(match.string.strip())
     assumed = moment.tzinfo is None
     return _ns(moment.replace(tzinfo=zone(tz)) if assumed else moment), assumed
 
 
-def _number(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
+def _number(match: re.Match[str], _tz: str, _observed: int) -> tuple[int, bool]:
     whole, fraction = match.groups()
     if fraction is None or int(whole) >= 10**11:
         ns = epoch_ns(int(whole))
@@ -212,12 +212,21 @@ _FORMS: tuple[tuple[re.Pattern[str], _Read], ...] = tuple(
     (re.compile(pattern, re.ASCII), read)
     for pattern, read in (
         (
-            r"(\d{4})[-/](\d\d)[-/](\d\d)(?:[Tt ]+|:)(\d\d):(\d\d)(?::(\d\d)(?:[.,:](\d+))?)?"
-            r" ?([Zz]|[+-]\d\d(?::?\d\d)?|[A-Za-z][A-Za-z/_]{1,30})?",
+            (
+                r"(\d{4})[-/](\d\d)[-/](\d\d)(?:[Tt ]+|:)(\d\d):(\d\d)"
+                r"(?::(\d\d)(?:[.,:](\d+))?)? ?"
+                r"([Zz]|[+-]\d\d(?::?\d\d)?|[A-Za-z][A-Za-z/_]{1,30})?"
+            ),
             _iso,
         ),
-        (r"(\d{4})(\d\d)(\d\d)[T ](\d\d):?(\d\d):?(\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:?\d\d)?", _iso),
-        (rf"\[?(\d\d/[A-Z][a-z]{{2}}/\d{{4}}:\d\d:\d\d:\d\d)(?:\.(\d+))?(?: ([+-]\d{{4}}))?\]?", _clf),
+        (
+            r"(\d{4})(\d\d)(\d\d)[T ](\d\d):?(\d\d):?(\d\d)(?:[.,](\d+))?([Zz]|[+-]\d\d:?\d\d)?",
+            _iso,
+        ),
+        (
+            r"\[?(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d)(?:\.(\d+))?(?: ([+-]\d{4}))?\]?",
+            _clf,
+        ),
         (rf"(?:[A-Z][a-z]{{2}} )?([A-Z][a-z]{{2}}) +(\d{{1,2}}) {_CLOCK} (\d{{4}})", _ctime),
         (rf"([A-Z][a-z]{{2}}) +(\d{{1,2}}) {_CLOCK}", _bsd),
         (r"(?:[A-Z][a-z]{2}, )?\d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d .{1,9}", _mail),
