@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import msgspec
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -196,12 +196,21 @@ class _Door:
         #: Connections that wait for headers, the longest waiting first.
         self.idle: dict[_Protocol, None] = {}
         self._server: asyncio.Server | None = None
+        self._cut_off = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application; a request that the end of the door cut off ends without a word."""
+        try:
+            await self.listener.app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self._cut_off:
+                raise
 
     async def open(self) -> None:
         """Begin to take connections."""
         limits = self.listener.limits
         config = Config(
-            self.listener.app,
+            self,
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -232,15 +241,17 @@ class _Door:
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.listener.limits.grace_seconds):
-                while self.state.tasks:
-                    await asyncio.wait(set(self.state.tasks))
+                # A connection goes once its answer is written out; uvicorn has no event for that.
+                while self.state.tasks or self.state.connections:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        for connection in list(self.state.connections):
+            cast("_Protocol", connection).drop()
+        await asyncio.sleep(0)  # the requests in work learn that nobody waits for them
+        self._cut_off = True
         for task in list(self.state.tasks):
             task.cancel()
         if self.state.tasks:
             await asyncio.wait(set(self.state.tasks))
-        await asyncio.sleep(0)  # answers just given are written out
-        for connection in list(self.state.connections):
-            cast("_Protocol", connection).drop()
 
 
 class _Protocol(HttpToolsProtocol):
