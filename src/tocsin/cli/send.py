@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -51,8 +50,9 @@ def command(
     """
     import httpx2
 
-    from tocsin.intake import PARSERS, boundary, read_records, sniff
+    from tocsin.intake import PARSERS, boundary, read_records
     from tocsin.intake.send import identity, pieces, send
+    from tocsin.siem.reading import open_input, sniff_input
 
     if parser is not None and parser not in PARSERS:
         raise UsageError(f"--parser {parser}: there are {', '.join(sorted(PARSERS))}")
@@ -61,15 +61,13 @@ def command(
         for name in files:
             with open_input(name) as file, Progress(name, size_of(name)) as progress:
                 source = identity(file.fileno())
-                chunks = read_records(file, parser)
-                first = next(chunks, b"")
-                named = parser or sniff(first[: 64 << 10])
+                named = parser or sniff_input(file)
 
                 def whole(data: bytes, named: str = named) -> int:
                     return boundary(data, named)
 
                 sent = send(
-                    pieces(_again(first, chunks), source, boundary=whole),
+                    pieces(read_records(file, named), source, boundary=whole),
                     client=client,
                     url=url,
                     key=key,
@@ -94,17 +92,6 @@ def command(
         sys.exit(1)
 
 
-def open_input(name: str):  # type: ignore[no-untyped-def]  # a binary file, whatever kind
-    """The file *name*, or standard input for ``-``."""
-    return os.fdopen(os.dup(0), "rb") if name == "-" else Path(name).open("rb")
-
-
 def size_of(name: str) -> int | None:
     """Bytes of the file, when that can be known."""
     return None if name == "-" or not Path(name).is_file() else Path(name).stat().st_size
-
-
-def _again(first: bytes, rest):  # type: ignore[no-untyped-def]  # an iterator of bytes
-    if first:
-        yield first
-    yield from rest

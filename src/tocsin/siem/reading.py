@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +14,15 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from tocsin.errors import Malformed
 from tocsin.event.batch import Batch
 from tocsin.intake import Origin, parse, read_records, sniff
 from tocsin.intake.admit import admit
 
-__all__ = ["Chunk", "open_input", "read_file"]
+__all__ = ["Chunk", "open_input", "read_file", "sniff_input"]
 
 _HEAD = 64 << 10
+_BUFFER = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,20 @@ class Chunk:
 
 def open_input(name: str) -> BinaryIO:
     """The file *name*, or standard input for ``-``."""
-    return os.fdopen(os.dup(0), "rb") if name == "-" else Path(name).open("rb")
+    if name == "-":
+        return os.fdopen(os.dup(0), "rb", buffering=_BUFFER)
+    return Path(name).open("rb", buffering=_BUFFER)
+
+
+def sniff_input(file: BinaryIO) -> str:
+    """The format of an input that nothing was read of yet, packed or not."""
+    assert isinstance(file, io.BufferedReader)
+    raw = io.BytesIO(file.peek(_HEAD))
+    head = b""
+    with contextlib.suppress(Malformed):  # a packed file's first bytes are an archive cut short
+        for part in read_records(raw, "text"):
+            head += part
+    return sniff(head[:_HEAD])
 
 
 def read_file(
@@ -50,8 +67,8 @@ def read_file(
     origin = Origin(source=source or Path(name).name, tz=tz)
     with open_input(name) as file:
         line = 1
+        parser = parser or sniff_input(file)
         for data in read_records(file, parser, chunk=chunk_bytes):
-            parser = parser or sniff(data[:_HEAD])
             frame = parse(data, parser, origin, clock())
             batch = admit(frame, origin)
             lines = _record_lines(data, parser, frame.height) + line

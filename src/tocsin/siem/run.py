@@ -170,7 +170,7 @@ def _chores(
     if channels:
         yield Chore("outbox", tell_people, pause=1, failed=failed)
     if settings.follow:
-        following = Following(house.vault, house.catalog, settings.follow)
+        following = Following(house.vault, house.catalog, settings.follow, tell=house.tell)
         yield Chore("following", following.step, pause=0.2, failed=failed)
 
 

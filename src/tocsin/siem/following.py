@@ -1,0 +1,140 @@
+"""Follow log files into the vault: a place in a file moves only when its lines are durable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from tocsin.catalog import positions as table
+from tocsin.errors import UsageError
+from tocsin.event import Event, Kind
+from tocsin.intake import PARSERS, Chunk, Origin, Tail, boundary, parse, sniff
+from tocsin.intake.admit import admit
+from tocsin.settings import Follow
+from tocsin.vault import Vault
+
+__all__ = ["Following", "Positions"]
+
+_HEAD = 64 << 10
+
+
+class Following:
+    """All followed files.  ``step`` returns when what was written since is durable."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        catalog: sa.Engine,
+        follow: Sequence[Follow],
+        *,
+        tell: Callable[[Event], None],
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._vault, self._tell, self._clock = vault, tell, clock
+        self._tails = [_Followed(one, Positions(catalog)) for one in follow]
+
+    def step(self) -> None:
+        """One look at every file."""
+        for followed in self._tails:
+            while chunks := followed.tail.poll():
+                for chunk in chunks:
+                    self._take(followed, chunk)
+            for gap in followed.tail.gaps():
+                self._tell(
+                    Event(
+                        time=self._clock(),
+                        kind=Kind.LOG,
+                        severity="warn",
+                        message=f"{gap.path}: {gap.what}",
+                        tags=("gap",),
+                    )
+                )
+
+    def _take(self, followed: _Followed, chunk: Chunk) -> None:
+        origin, parser = followed.origin(chunk), followed.parser(chunk)
+        frame = parse(chunk.data, parser, origin, self._clock())
+        if frame.height:
+            batch = admit(frame, origin)
+            # The id follows from the place: what was stored before a crash is not stored again.
+            batch_id = f"{chunk.key}@{chunk.position.offset}-{chunk.position.anchor}"
+            self._vault.append(batch, source=origin.source, batch_id=batch_id).result()
+        followed.tail.ack(chunk)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for followed in self._tails:
+            followed.tail.close()
+
+
+class _Followed:
+    """One entry of the settings, and the files it matches."""
+
+    def __init__(self, follow: Follow, positions: MutableMapping[str, bytes]) -> None:
+        if follow.parser and follow.parser not in PARSERS:
+            raise UsageError(
+                f"follow {follow.path}: no parser {follow.parser!r}; "
+                f"there are {', '.join(sorted(PARSERS))}"
+            )
+        self._follow = follow
+        self._parsers: dict[str, str] = {}
+        cut = follow.parser or "text"
+        self.tail = Tail([follow.path], positions, boundary=lambda data: boundary(data, cut))
+
+    def parser(self, chunk: Chunk) -> str:
+        """The format: as set, else as the file's first lines told."""
+        if self._follow.parser:
+            return self._follow.parser
+        if chunk.key not in self._parsers:
+            self._parsers[chunk.key] = sniff(chunk.data[:_HEAD])
+        return self._parsers[chunk.key]
+
+    def origin(self, chunk: Chunk) -> Origin:
+        """The source's name is the file's, unless it is set."""
+        f = self._follow
+        return Origin(
+            source=f.source or Path(chunk.path).name,
+            layer=f.layer,
+            service=f.service,
+            env=f.env,
+            host=f.host,
+            tenant=f.tenant,
+            tz=f.tz,
+        )
+
+
+class Positions(MutableMapping[str, bytes]):
+    """Places in files, in the catalog.  An assignment is durable when it returns."""
+
+    def __init__(self, catalog: sa.Engine) -> None:
+        self._catalog = catalog
+
+    def __getitem__(self, name: str) -> bytes:
+        with self._catalog.connect() as connection:
+            found: bytes | None = connection.scalar(
+                sa.select(table.c.position).where(table.c.name == name)
+            )
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __setitem__(self, name: str, position: bytes) -> None:
+        row = insert(table).values(name=name, position=position)
+        with self._catalog.begin() as connection:
+            connection.execute(row.on_conflict_do_update(["name"], set_={"position": position}))
+
+    def __delitem__(self, name: str) -> None:
+        with self._catalog.begin() as connection:
+            if not connection.execute(sa.delete(table).where(table.c.name == name)).rowcount:
+                raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        with self._catalog.connect() as connection:
+            names = connection.scalars(sa.select(table.c.name).order_by(table.c.name)).all()
+        return iter(names)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
