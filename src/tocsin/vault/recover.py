@@ -25,7 +25,17 @@ from tocsin.vault.disk import DISK, Disk, write_durably
 from tocsin.vault.keys import KeyRing
 from tocsin.vault.wal import Frame, WalContents, first_seq_of, key_name, read_wal
 
-__all__ = ["GAP_MAX", "Gap", "Laid", "lay_out", "quarantine", "read_range", "write_gap"]
+__all__ = [
+    "GAP_MAX",
+    "Gap",
+    "Laid",
+    "filler",
+    "find_gap",
+    "lay_out",
+    "quarantine",
+    "read_range",
+    "write_gap",
+]
 
 #: A wider gap is not a lost file or two: somebody took the log away, and a person must look.
 GAP_MAX = 10_000_000
@@ -54,7 +64,7 @@ def lay_out(files: Sequence[WalContents], start: int, end: int | None = None) ->
     """Lay the frames of *files*, in the order of their opening, end to end from seq *start*.
 
     Every file but the last is known to have been complete up to the next one's first seq; the last
-    one up to *end*, when that is given.
+    one up to *end*, when that is given, or else to what its own headers say.
     """
     laid: list[Laid] = []
     seq = start
@@ -70,9 +80,10 @@ def lay_out(files: Sequence[WalContents], start: int, end: int | None = None) ->
                 holes.append((seq, frame.first_seq - seq))
             frames.append(_from(frame, seq))
             seq = frame.next_seq
-        if limit is not None and limit > seq:
-            holes.append((seq, limit - seq))
-            seq = limit
+        complete = contents.known_end if limit is None else limit
+        if complete > seq:
+            holes.append((seq, complete - seq))
+            seq = complete
         laid.append(Laid(contents, tuple(frames), tuple(holes), seq))
     for file in laid:
         for first, rows in file.holes:
@@ -103,7 +114,7 @@ def read_range(
     found = [frame for file in laid for frame in file.frames]
     for file in laid:
         for hole in file.holes:
-            gap = _find_gap(quarantine, *hole)
+            gap = find_gap(quarantine, *hole)
             if gap is None:
                 why = file.contents.damaged or "its rows are gone"
                 raise Damaged(f"{file.contents.path}: {why} ({hole[1]} rows from seq {hole[0]})")
@@ -159,7 +170,7 @@ def _gap_path(directory: Path, first_seq: int, rows: int) -> Path:
     return directory / f"{first_seq:020d}-{rows}.gap"
 
 
-def _find_gap(directory: Path, first_seq: int, rows: int) -> Gap | None:
+def find_gap(directory: Path, first_seq: int, rows: int) -> Gap | None:
     """The note about exactly this gap, if it was written down."""
     path = _gap_path(directory, first_seq, rows)
     if not path.exists():

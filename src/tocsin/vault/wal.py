@@ -118,6 +118,7 @@ class WalContents:
     path: Path
     frames: tuple[Frame, ...]  #: authenticated, ascending; with holes only when damaged
     synced: int  #: frames up to this number are known to have been durable
+    known_end: int  #: rows below this seq are known to have been durable
     torn_bytes: int  #: a tail that was never acknowledged, cut off
     damaged: str | None  #: why acknowledged rows of this file cannot be read, if so
 
@@ -328,13 +329,13 @@ def read_wal(path: Path, ring: KeyRing) -> WalContents:
     try:
         data = path.read_bytes()
     except OSError as error:
-        return WalContents(path, (), 0, 0, f"cannot be read: {error.strerror}")
+        return WalContents(path, (), 0, 0, 0, f"cannot be read: {error.strerror}")
     if not data:
-        return WalContents(path, (), 0, 0, None)
+        return WalContents(path, (), 0, 0, 0, None)
     try:
         cipher = AESGCM(ring.get(key_name(path)))
     except (KeyMissing, Damaged) as error:
-        return WalContents(path, (), 0, 0, f"its key is lost: {error}")
+        return WalContents(path, (), 0, 0, 0, f"its key is lost: {error}")
     heads = list(_heads(data, file_id))
     synced = max((head.synced_to for head in heads), default=0)
     good = _authentic(data, heads, cipher)
@@ -354,7 +355,15 @@ def read_wal(path: Path, ring: KeyRing) -> WalContents:
     if synced > max(good, default=0):
         problem = problem or f"frame {synced} is missing, though a later one knew it"
     torn = 0 if max(good, default=0) < synced else len(data) - end
-    return WalContents(path, tuple(kept), synced, torn, problem or None)
+    known = _known_end(heads, synced)
+    return WalContents(path, tuple(kept), synced, known, torn, problem or None)
+
+
+def _known_end(heads: Iterable[_Head], synced: int) -> int:
+    """The seq up to which rows were durable, as far as the headers tell."""
+    ends = [head.first_seq + head.rows for head in heads if head.number <= synced]
+    starts = [head.first_seq for head in heads if head.number == head.synced_to + 1]
+    return max([*ends, *starts], default=0)
 
 
 def _authentic(
