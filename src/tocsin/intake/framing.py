@@ -7,27 +7,19 @@ decoder that stores an event is also the one that judged it.
 from __future__ import annotations
 
 import re
-from types import MappingProxyType
 
 import msgspec
 import polars as pl
 
 from tocsin.errors import Malformed
-from tocsin.event import NAMES, Type
+from tocsin.event import NAMES
 
 __all__ = ["first_fault", "to_lines"]
 
 _WAY_OUT = "correct it, or send with ?on_error=keep to have such lines kept as plain log events"
-_TYPES = MappingProxyType(
-    {
-        Type.TIME: "a time (RFC 3339)",
-        Type.TEXT: "a text",
-        Type.INT: "a whole number of 64 bits",
-        Type.TEXTS: "a list of texts",
-    }
-)
 _BYTE = re.compile(r" ?\(byte (\d+)\)")
-_NAMED = re.compile(r"([a-z_]+): ")  # how a parser begins when one key is to blame
+# How a parser speaks when one key is to blame: the key, and words of its own about it.
+_NAMED = re.compile(r"([a-z_]+): (not [a-z ]+)")
 
 
 def to_lines(body: bytes) -> bytes:
@@ -78,8 +70,8 @@ def _reason(error: Exception) -> tuple[str, int]:
 def first_fault(body: bytes, lines: bytes, frame: pl.DataFrame, parser: str) -> Malformed | None:
     """What to tell the sender about the first row of *frame* that has a ``parse_error``.
 
-    *lines* is *body* itself, or what ``to_lines`` made of it.  The parser's own words stay here:
-    they may quote the line.
+    *lines* is *body* itself, or what ``to_lines`` made of it.  Of the parser's words only those are
+    told that cannot quote the line.
     """
     if "parse_error" not in frame.columns:
         return None
@@ -93,24 +85,20 @@ def first_fault(body: bytes, lines: bytes, frame: pl.DataFrame, parser: str) -> 
             f"record {row + 1} is not in the format {parser}; {_WAY_OUT}", line=row + 1
         )
     number, line = numbered[row]
-    field = _field(str(frame["parse_error"][row]))
     if lines is not body:
         number = _line_of_element(body, row)
-    return Malformed(
-        f"line {number}: {_fault(line, field, parser)}; {_WAY_OUT}", line=number, field=field
-    )
+    field, fault = _named(str(frame["parse_error"][row])) or (None, _fault(line, parser))
+    return Malformed(f"line {number}: {fault}; {_WAY_OUT}", line=number, field=field)
 
 
-def _field(words: str) -> str | None:
+def _named(words: str) -> tuple[str, str] | None:
     found = _NAMED.match(words)
-    return found[1] if found and found[1] in NAMES else None
+    if not found or found[1] not in NAMES:
+        return None
+    return found[1], f'"{found[1]}" is {found[2].rstrip()}'
 
 
-def _fault(line: bytes, field: str | None, parser: str) -> str:
-    if field == "attributes":  # text in a column, an object on the wire
-        return '"attributes" is not an object'
-    if field is not None:
-        return f'"{field}" is not {_TYPES[NAMES[field].type]}'
+def _fault(line: bytes, parser: str) -> str:
     if parser not in _JSON:
         return f"not in the format {parser}"
     try:
@@ -121,7 +109,7 @@ def _fault(line: bytes, field: str | None, parser: str) -> str:
         return f"not JSON, {_reason(error)[0]} of the line"
     if not isinstance(value, dict):
         return "not a JSON object"
-    return f"not an event that the format {parser} can hold"
+    return f"nested too deeply, or longer than a record of the format {parser} may be"
 
 
 _JSON = frozenset({"tocsin", "json", "nginx_json", "pg_json"})
