@@ -1,0 +1,618 @@
+"""Take secrets out of text and of structured values, and say what stood there: ``[redacted:jwt]``.
+
+Two ways of knowing a secret: by the *name* in front of it (``password=``, ``Authorization:``, a
+JSON key at any depth) and by its *shape* (a JWT, a card number that passes Luhn, a private key).
+Both look at the text as it stands and as it reads with its escapes undone (``%41``, ``\\x41``,
+``\\u0041``, ``\\"``), three layers deep, and cut the original where the reading shows a secret.
+
+Promises: never raises; time is linear in the text; what was redacted stays as it is when redacted
+again; everything that is not a secret stays byte for byte.  Standard library only: the code inside
+a user's app uses it too.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from tocsin.event.sensitive import (
+    IBAN_START,
+    NUMBERS,
+    SHAPES,
+    card,
+    harmless,
+    iban_end,
+    key_class,
+    looks_random,
+    national_id,
+)
+
+__all__ = [
+    "ESCAPE",
+    "KEY_LINE",
+    "LAYERS",
+    "marker",
+    "redact",
+    "redact_json",
+    "redact_line",
+    "redact_value",
+    "unescape",
+]
+
+#: How many layers of escapes are undone to look beneath them.
+LAYERS = 3
+
+#: A text with more secrets than this is a trap and goes as a whole.
+_MOST = 4096
+
+#: After this many passes that still find something, the text is a trap and goes as a whole.
+_PASSES = 6
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+    kind: str
+    quote: bool = False  # a bare JSON value: keep the document valid
+
+
+def marker(kind: str) -> str:
+    """What stands where a secret of class *kind* stood."""
+    return f"[redacted:{kind}]"
+
+
+_MARKER = re.compile(r"\[redacted:[a-z0-9-]{1,32}\]", re.A)
+_ONLY_MARKERS = re.compile(
+    r"(?:(?:[\\\"'\s,\]{}]|\[(?!redacted:))*+\[redacted:[a-z0-9-]{1,32}\])++[\\\"'\s,\[\]{}]*+",
+    re.A,
+)
+
+
+def redact(text: str) -> str:
+    """*text* without its secrets.
+
+    >>> redact("GET /login?user=bob&password=hunter2 HTTP/1.1")
+    'GET /login?user=bob&password=[redacted:password] HTTP/1.1'
+    >>> redact('{"card": "4111 1111 1111 1111", "order": 4711}')
+    '{"card": "[redacted:card]", "order": 4711}'
+    >>> redact("the token has expired")
+    'the token has expired'
+    """
+    for _ in range(_PASSES):
+        spans = _all_spans(text)
+        if not spans:
+            return text
+        text = _cut(text, spans)
+    return marker("text")
+
+
+def redact_line(text: str) -> str:
+    """As :func:`redact`, for a line of a log: one that is all base64 is a line of a printed key.
+
+    >>> redact_line("q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4mrze8BI0VniavN7wEjRWeJ")
+    '[redacted:key-material]'
+    """
+    if len(text) < 512 and _KEY_LINE.match(text) and all(p.search(text) for p in _MIXED):
+        return marker("key-material")
+    return redact(text)
+
+
+def redact_value(value: Any) -> Any:
+    """A JSON-like *value* without its secrets, at any depth; the same object when it had none."""
+    try:
+        return _walk(value, None)
+    except RecursionError:
+        return marker("too-deep")
+
+
+def redact_json(text: str) -> str:
+    """A JSON document without its secrets; still a JSON document.  Text that is none: as text."""
+    try:
+        value = json.loads(text)
+        clean = _walk(value, None)
+        if clean is value:
+            return text
+        return json.dumps(clean, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (ValueError, RecursionError):
+        return redact(text)
+
+
+# --- structured values ---------------------------------------------------------------------------
+
+
+def _walk(value: Any, kind: str | None) -> Any:
+    """*value* cleaned; with *kind* it stands under a sensitive key, and every leaf goes."""
+    if isinstance(value, str):
+        return _leaf(value, kind)
+    if isinstance(value, dict):
+        return _walk_dict(value, kind)
+    if isinstance(value, (list, tuple)):
+        items = [_walk(item, kind) for item in value]
+        return (
+            value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+        )
+    if value is None or isinstance(value, bool):
+        return value
+    if kind is not None:
+        return marker(kind)
+    if isinstance(value, int) and len(text := str(value)) >= 11 and redact(text) != text:
+        return redact(text)
+    return value
+
+
+def _walk_dict(value: dict[Any, Any], kind: str | None) -> dict[Any, Any]:
+    clean: dict[Any, Any] = {}
+    changed = False
+    for key, item in value.items():
+        name = redact(key) if isinstance(key, str) else key
+        new = _walk_item(key, item, kind)
+        changed = changed or new is not item or (name is not key and name != key)
+        clean[name] = new
+    return clean if changed else value
+
+
+def _walk_item(key: Any, item: Any, kind: str | None) -> Any:
+    found = key_class(key) if isinstance(key, str) else None
+    if found is None:
+        return _walk(item, kind)
+    inner, picky = found
+    if picky:
+        hit = isinstance(item, str) and looks_random(item, 16)
+        return _leaf(item, inner) if hit else _walk(item, kind)
+    if inner in _CONTAINERS and isinstance(item, dict):
+        return _walk_dict(_mask(item, inner), kind)
+    if _is_count(key, item):
+        return _walk(item, kind)
+    return _walk(item, inner)
+
+
+#: A key of these classes may hold an object that merely *describes* a session or a login.
+_CONTAINERS = frozenset({"session", "authorization", "token", "card", "health"})
+
+
+def _mask(item: dict[Any, Any], kind: str) -> dict[Any, Any]:
+    """The object under ``session`` or ``token``, without what in it is the session or the token."""
+    if not any(k in _ITSELF and v not in (None, "") and not _is_marker(v) for k, v in item.items()):
+        return item
+    return {k: _walk(v, kind) if k in _ITSELF else v for k, v in item.items()}
+
+
+_ITSELF = frozenset({"id", "value", "data", "key", "number", "raw"})
+
+
+def _is_marker(value: Any) -> bool:
+    return isinstance(value, str) and _MARKER.fullmatch(value) is not None
+
+
+def _is_count(key: str, item: Any) -> bool:
+    """``max_tokens: 512`` counts, ``token: 512`` does not."""
+    number = isinstance(item, (int, float)) or (isinstance(item, str) and item.isdigit())
+    return number and key.lower().endswith(("tokens", "secrets", "passwords", "sessions"))
+
+
+def _leaf(text: str, kind: str | None) -> str:
+    if kind is None or harmless(text) or _ONLY_MARKERS.fullmatch(text):
+        return redact(text)
+    return marker(kind)
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+#: An escape of a printable or white-space character, in the dialects that logs use.
+ESCAPE = (
+    r"%[0-9A-Fa-f][0-9A-Fa-f]|\\(?:x[0-9A-Fa-f][0-9A-Fa-f]|u00[0-9A-Fa-f][0-9A-Fa-f]|[\"'/\\nrt])"
+)
+_ESCAPE = re.compile(ESCAPE, re.A)
+_PLAIN = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def _char(escape: str) -> str:
+    if escape[0] == "%":
+        return chr(int(escape[1:], 16))
+    if len(escape) > 2:
+        return chr(int(escape[-2:], 16))
+    return _PLAIN.get(escape[1], escape[1])
+
+
+def unescape(text: str) -> str:
+    """*text* with one layer of escapes undone, byte by byte (good for looking, not for keeping)."""
+    return _ESCAPE.sub(lambda m: _char(m[0]), text)
+
+
+def _places(text: str, origin: list[int] | range) -> list[int]:
+    """Where each character of ``unescape(text)`` stood in the outermost text."""
+    places: list[int] = []
+    at = 0
+    for found in _ESCAPE.finditer(text):
+        places.extend(origin[at : found.start() + 1])
+        at = found.end()
+    places.extend(origin[at:])
+    return places
+
+
+def _all_spans(text: str) -> list[_Span]:
+    """Everything to cut from *text*, in order, without overlaps."""
+    spans = _open_spans(text, text, [])
+    views = [text]
+    for _ in range(LAYERS):
+        if _ESCAPE.search(views[-1]) is None:
+            break
+        views.append(unescape(views[-1]))
+        spans += _open_spans(text, views[-1], views[:-1])
+    return _merge(spans)
+
+
+def _open_spans(text: str, view: str, beneath: list[str]) -> list[_Span]:
+    """Spans of *view* as places in *text*, less those that are redacted already."""
+    spans = list(islice(_spans(view), _MOST + 1))
+    if len(spans) > _MOST:
+        return [_Span(0, len(text), "text")]
+    if spans and beneath:
+        origin: list[int] | range = range(len(text) + 1)
+        for lower in beneath:
+            origin = _places(lower, origin)
+        spans = [s._replace(start=origin[s.start], end=origin[s.end]) for s in spans]
+    return [s for s in spans if not _done(text, s)]
+
+
+def _done(text: str, span: _Span) -> bool:
+    return span.start >= span.end or bool(_ONLY_MARKERS.fullmatch(text, span.start, span.end))
+
+
+def _merge(spans: list[_Span]) -> list[_Span]:
+    spans.sort(key=lambda s: (s.start, -s.end))
+    merged: list[_Span] = []
+    for span in spans:
+        if merged and span.start < merged[-1].end:
+            last = merged[-1]
+            if span.end > last.end:
+                merged[-1] = last._replace(end=span.end, quote=last.quote and span.quote)
+        else:
+            merged.append(span)
+    return merged
+
+
+def _cut(text: str, spans: list[_Span]) -> str:
+    out: list[str] = []
+    at = 0
+    for start, end, kind, quote in spans:
+        start, end = _whole_markers(text, start, end, at)
+        out.append(text[at:start])
+        out.append(f'"{marker(kind)}"' if quote else marker(kind))
+        at = max(at, end)
+    out.append(text[at:])
+    return "".join(out)
+
+
+def _whole_markers(text: str, start: int, end: int, floor: int) -> tuple[int, int]:
+    """Widen a cut that would leave half a marker standing."""
+    for found in _MARKER.finditer(text, max(floor, start - 48), min(len(text), end + 48)):
+        if found.start() < start < found.end():
+            start = found.start()
+        if found.start() < end < found.end():
+            end = found.end()
+    return max(start, floor), end
+
+
+def _spans(text: str) -> Iterator[_Span]:
+    if "=" in text or ":" in text or "--" in text:
+        yield from _named(text)
+    if "://" in text and "@" in text:
+        yield from _connections(text)
+    if "-----BEGIN" in text or "PuTTY-User-Key-File" in text:
+        yield from _keys(text)
+    yield from _shapes(text)
+    yield from _numbers(text)
+    yield from _phrases(text)
+
+
+# --- by name -------------------------------------------------------------------------------------
+
+_PAIR = re.compile(
+    r"(?<![A-Za-z0-9_.\-])([A-Za-z0-9_.\-]++)([\\\"'\]]*+)([ \t]*+)(=>|:=|==?|:)(?![:=])", re.A
+)
+_BEFORE = re.compile(r"[A-Za-z0-9]++ $", re.A)
+_FLAG = re.compile(r"(?<![\w\-])--([A-Za-z][\w.\-]*+)[ \t]++(?![\-|&;])(\S++)", re.A)
+_SPACE = re.compile(r"[ \t]*+", re.A)
+
+
+def _named(text: str) -> Iterator[_Span]:
+    at = dull = 0  # up to *dull* stands a value that was looked at and does not look random
+    while (found := _PAIR.search(text, at)) is not None:
+        at = found.end()
+        hit = _class_of(text, found)
+        if hit is None or (hit[1] and at < dull):
+            continue
+        kind, picky = hit
+        span = _value(text, found, kind)
+        if span is None:
+            continue
+        if picky and not looks_random(text[span.start : span.end], 16):
+            dull = span.end
+            continue
+        yield span
+        at = max(at, span.end)
+    if "--" in text:
+        yield from _flags(text)
+
+
+def _class_of(text: str, found: re.Match[str]) -> tuple[str, bool] | None:
+    hit = key_class(found[1])
+    if hit is None or hit[1]:
+        before = _BEFORE.search(text, max(0, found.start() - 24), found.start())
+        if before is not None:
+            return key_class(before[0] + found[1]) or hit
+    return hit
+
+
+def _flags(text: str) -> Iterator[_Span]:
+    for found in _FLAG.finditer(text):
+        hit = key_class(found[1])
+        if hit is not None and not hit[1] and not harmless(found[2]):
+            yield _Span(*found.span(2), hit[0])
+
+
+def _value(text: str, found: re.Match[str], kind: str) -> _Span | None:
+    """Where the value after the key *found* begins and ends; ``None`` if it is no secret."""
+    at = _SPACE.match(text, found.end()).end()  # type: ignore[union-attr]  # matches empty
+    spaced = at > found.end() or bool(found[3])
+    json_like = found[2].endswith(('"', "'"))
+    if at >= len(text) or text[at] in "\r\n&" or (text.startswith("//", at) and found[4] == ":"):
+        return None
+    inside = _quoted(text, at)
+    if inside is not None:
+        start, end = inside
+        return None if harmless(text[start:end]) else _Span(start, end, kind)
+    if text[at] in "[{" and not _MARKER.match(text, at):
+        if kind in _CONTAINERS and kind != "session" and text[at] == "{":
+            return None
+        end = _bare_end(text, _closing(text, at))
+        return _Span(at, end, kind, json_like)
+    if kind in {"authorization", "cookie"} and not json_like:
+        end = _header_end(text, at, kind)
+    else:
+        end = _bare_end(text, at)
+    value = text[at:end]
+    prose = (spaced and found[4] == ":") or kind in {"authorization", "session"}
+    if harmless(value.rstrip(".,;:!)]}"), prose=prose) or _is_count(found[1], value):
+        return None
+    return _Span(at, end, kind, json_like and not _MARKER.match(text, at))
+
+
+_AFTER_EMPTY = " \t\r\n,;}])&\\\"'"
+_OPEN = re.compile(r"(\\*+)(\"++|'++)", re.A)
+
+
+def _quoted(text: str, at: int) -> tuple[int, int] | None:
+    """Inside of the quoted value at *at*; to the end of the text when the quote is left open."""
+    found = _OPEN.match(text, at)
+    if found is None:
+        return None
+    slashes, quotes = found[1], found[2]
+    # "" is empty, unless a doubled quote opens a CSV field's value
+    after = text[found.end() : found.end() + 1]
+    if len(quotes) % 2 == 0 and after in _AFTER_EMPTY:
+        return found.end(), found.end()
+    closing = slashes + quotes
+    start = at = found.end()
+    while (at := text.find(closing, at)) >= 0:
+        before = at
+        while before > start and text[before - 1] == "\\":
+            before -= 1
+        if (at - before) % 2 == 0 or (slashes and at - before == 0):
+            return start, at
+        at += len(closing)
+    return start, len(text)
+
+
+def _closing(text: str, at: int) -> int:
+    """Index after the bracket that closes the one at *at*, or the end of the text."""
+    depth = 0
+    for found in _BRACKET.finditer(text, at):
+        depth += 1 if found[0] in "[{" else -1
+        if depth <= 0:
+            return found.end()
+    return len(text)
+
+
+_BRACKET = re.compile(r"[\[\]{}]", re.A)
+
+#: A bare value runs to white space or ``&``; quotes, commas and semicolons belong to it unless what
+#: follows them shows that the value was over.
+_BARE = re.compile(
+    r"(?:\[redacted:[a-z0-9-]{1,32}\]|[^\s&<>\"',;|]|[\"'](?![\s,:;}\])\"']|\Z)|[,;|](?![\s\"']|\Z|[\w.\-]{1,64}+[\"']?[=:]))*+",
+    re.A,
+)
+
+
+def _bare_end(text: str, at: int) -> int:
+    end = _BARE.match(text, at).end()  # type: ignore[union-attr]  # matches empty
+    floor = max(at + 1, *(m.end() for m in _MARKER.finditer(text, at, end)), 0)
+    while end > floor and text[end - 1] in ")]},;.":
+        end -= 1
+    return max(end, at)
+
+
+_SCHEMES = "bearer|basic|digest|negotiate|ntlm|splunk|ssws|apikey|token|hawk|aws4-hmac-sha256"
+_SCHEME = re.compile(rf"(?:{_SCHEMES})(?:[ \t+]++|\Z)", re.A | re.I)
+_LONG_SCHEME = re.compile(r"(?:digest|hawk|aws4-hmac-sha256)\b", re.A | re.I)
+_LINE = re.compile(r"[^\r\n]*+", re.A)
+_CRUMBS = re.compile(r"(?:;[ \t]++(?=[^\s=;]{1,128}=)|[^\s\"';]|;(?![ \t]))++", re.A)
+
+
+def _header_end(text: str, at: int, kind: str) -> int:
+    """End of an unquoted header value: credentials and cookies have spaces in them."""
+    if kind == "cookie":
+        found = _CRUMBS.match(text, at)
+        return found.end() if found else at
+    if _LONG_SCHEME.match(text, at):
+        return _LINE.match(text, at).end()  # type: ignore[union-attr]  # matches empty
+    scheme = _SCHEME.match(text, at)
+    return _bare_end(text, scheme.end() if scheme else at)
+
+
+# --- by shape ------------------------------------------------------------------------------------
+
+_SHAPES = tuple(
+    (word, kind, re.compile(f"(?<![A-Za-z0-9])(?:{pattern})", re.A))
+    for kind, words, pattern, _ in SHAPES
+    for word in words.split()
+)
+_JWT = re.compile(
+    r"(?<![A-Za-z0-9_\-])(?>[A-Za-z0-9_\-]*?(?=eyJ))(eyJ[A-Za-z0-9_\-]{8,}+\.[A-Za-z0-9_\-]++(?:\.[A-Za-z0-9_\-]*+){0,3})",
+    re.A,
+)
+_CREDENTIALS = re.compile(
+    rf"(?<![A-Za-z0-9])({_SCHEMES})[ \t+]++([A-Za-z0-9._~+/=\-]{{8,}}+)", re.A | re.I
+)
+_CURL = re.compile(r"(?<![\w\-])(?:-u|--user)[ \t=]++[\"']?[^\s:\"']++:([^\s\"']++)", re.A)
+_BODY = re.compile(
+    r"(?<![A-Za-z0-9+/])(?:MII[A-Za-z0-9+/]{37,}+=*+|b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/]*+=*+)", re.A
+)
+KEY_LINE = r"^[ \t]*[A-Za-z0-9+/]{60,76}={0,2}[ \t\r]*$"
+_KEY_LINE = re.compile(KEY_LINE, re.A)
+_MIXED = (re.compile("[0-9]"), re.compile("[a-z]"), re.compile("[A-Z]"))
+_LINK = re.compile(
+    r"/[A-Za-z0-9_\-]*?(?:token|reset|magic|invite|activat|verif|confirm)[A-Za-z0-9_\-]*+/([A-Za-z0-9_\-]{20,}+)",
+    re.A | re.I,
+)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.A | re.I)
+
+
+def _shapes(text: str) -> Iterator[_Span]:
+    if len(text) >= 16:
+        for word, kind, pattern in _SHAPES:
+            if word in text:
+                for found in pattern.finditer(text):
+                    yield _Span(*found.span(), kind)
+    if "eyJ" in text:
+        for found in _JWT.finditer(text):
+            yield _Span(*found.span(1), "jwt")
+    for found in _CREDENTIALS.finditer(text):
+        if _credential(found[1].lower(), found[2]):
+            yield _Span(*found.span(2), found[1].lower())
+    for found in _CURL.finditer(text):
+        yield _Span(*found.span(1), "password")
+    for found in _BODY.finditer(text) if len(text) >= 16 else ():
+        yield _Span(*found.span(), "key-material")
+    for found in _LINK.finditer(text):
+        if looks_random(found[1], 20) and not _UUID.fullmatch(found[1]):
+            yield _Span(*found.span(1), "token")
+
+
+def _credential(scheme: str, value: str) -> bool:
+    if scheme == "basic":
+        try:
+            return b":" in base64.b64decode(value.rstrip("=") + "=" * (-len(value.rstrip("=")) % 4))
+        except (binascii.Error, ValueError):
+            return False
+    if scheme in {"token", "digest", "hawk", "aws4-hmac-sha256"}:
+        return looks_random(value, 16) or scheme == "aws4-hmac-sha256"
+    return looks_random(value, 8) or len(value) >= 24
+
+
+_CONNECTION = re.compile(
+    r"://(?:[^\s/@:\"'<>]{0,256}+:([^\s/\"'<>]{1,256})@"
+    r"|[^\s/@:\"'<>]{0,256}+:(?!\d{1,5}/)([^\s\"'<>]{1,256}?)@(?=[\w.\-\[]))",
+    re.A,
+)
+
+
+def _connections(text: str) -> Iterator[_Span]:
+    for found in _CONNECTION.finditer(text):
+        group = found.lastindex or 1
+        yield _Span(*found.span(group), "password")
+
+
+_BEGIN = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d", re.A
+)
+
+
+def _keys(text: str) -> Iterator[_Span]:
+    at = 0
+    while (found := _BEGIN.search(text, at)) is not None:
+        end = text.find("-----END", found.end())
+        if end >= 0 and (tail := text.find("-----", end + 8)) >= 0:
+            end = tail + 5
+        else:
+            end = len(text)
+        yield _Span(found.start(), end, "private-key")
+        at = end
+
+
+def _numbers(text: str) -> Iterator[_Span]:
+    for found in NUMBERS.finditer(text):
+        kind = found.lastgroup
+        if kind in {None, "s", "t", "u"}:
+            kind = next((g for g in ("card", "aadhaar") if found[g]), None)
+        if kind is None:
+            continue
+        if kind == "card":
+            phone = len(found[0]) == 13 and text[found.start() - 1 : found.start()] == "+"
+            if not phone and card(found[0]):
+                yield _Span(*found.span(), "card")
+            elif _eu_number(found[0]):
+                yield _Span(*found.span(), "national-id")
+        elif national_id(kind, found[0]):
+            yield _Span(*found.span(), "national-id")
+    for found in IBAN_START.finditer(text):
+        end = iban_end(text, found.start())
+        if end is not None:
+            yield _Span(found.start(), end, "iban")
+
+
+def _eu_number(text: str) -> bool:
+    """A French social security number of a woman begins like a card of 15 digits."""
+    return len(text) == 15 and text[0] == "2" and text.isdigit() and national_id("nir", text)
+
+
+_SQL = re.compile(
+    r"(?<![A-Za-z0-9_])(?:password(?:[ \t\r\n]*+[=(][ \t\r\n]*+|[ \t\r\n]++)(?=['\"$])"
+    r"|identified[ \t\r\n]++(?:with[ \t\r\n]++\S{1,64}+[ \t\r\n]++(?:by|as)|by|via|with)[ \t\r\n]++"
+    r"(?:password[ \t\r\n]++)?+)",
+    re.A | re.I,
+)
+_SAID = re.compile(
+    r"(?<![A-Za-z0-9])(password|passwd|passphrase|secret|token|pin|otp)"
+    r"[ \t]++(?:is|was)[ \t]++[\"']?([^\s\"']{4,}+)",
+    re.A | re.I,
+)
+_DOLLAR = re.compile(r"\$[A-Za-z0-9_]*+\$", re.A)
+
+
+def _phrases(text: str) -> Iterator[_Span]:
+    at = 0
+    while (found := _SQL.search(text, at)) is not None:
+        at = found.end()
+        span = _sql_literal(text, at)
+        if span is not None:
+            yield span
+            at = max(at, span.end)
+    for said in _SAID.finditer(text):
+        value = said[2].rstrip(".,;:!)")
+        if not value.isalpha() and not harmless(value, prose=True) and not _MARKER.match(value):
+            kind = (key_class(said[1]) or ("secret", False))[0]
+            yield _Span(said.start(2), said.start(2) + len(value), kind)
+
+
+def _sql_literal(text: str, at: int) -> _Span | None:
+    tag = _DOLLAR.match(text, at)
+    if tag is not None:
+        end = text.find(tag[0], tag.end())
+        return _Span(tag.end(), end if end >= 0 else len(text), "password")
+    inside = _quoted(text, at)
+    if inside is not None:
+        start, end = inside
+        while text[end + 1 : end + 2] == text[end : end + 1] == "'":  # '' inside a literal
+            end = text.find("'", end + 2)
+            if end < 0:
+                end = len(text)
+        return None if harmless(text[start:end]) else _Span(start, end, "password")
+    end = _bare_end(text, at)
+    return None if end <= at or harmless(text[at:end], prose=True) else _Span(at, end, "password")

@@ -1,0 +1,282 @@
+"""Redact a whole frame: find the few cells that can hold a secret, and clean only those.
+
+All text of the frame is joined into one buffer, each cell between new lines, and scanned once with
+the hints of ``event.sensitive``.  A hint accepts more than the detector behind it, so a cell
+without a hit is clean, and ``event.redact`` runs on the rest.  Cells with escapes in them
+(``%41``, ``\\u0041``) are scanned again as they read unescaped, layer by layer.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import hyperscan
+import numpy as np
+import polars as pl
+
+from tocsin.event.batch import SCHEMA
+from tocsin.event.redact import (
+    ESCAPE,
+    KEY_LINE,
+    LAYERS,
+    marker,
+    redact,
+    redact_json,
+    redact_line,
+    unescape,
+)
+from tocsin.event.schema import NAMES, Type
+from tocsin.event.sensitive import HINTS
+
+__all__ = ["redact_frame", "redact_frame_slowly"]
+
+#: Columns that hold a keyed hash which ``admit`` has made itself.
+_HASHED = frozenset({"session", "api_key"})
+
+_TEXTS = tuple(n for n, c in NAMES.items() if c.type is Type.TEXT and n not in _HASHED)
+_LISTS = tuple(n for n, c in NAMES.items() if c.type is Type.TEXTS)
+
+#: Columns that hold a line of a log, where a line of a printed key is expected.
+_LINES = ("message", "raw")
+
+#: A scan that reports more often than this stops, takes the row it is in as a whole, and goes on
+#: after it: a hostile value full of hits costs no more than a hostile value without.
+_HITS = 4096
+
+#: One scan is below 4 GiB in Hyperscan; far less keeps memory flat.
+_BYTES = 64 << 20
+
+
+def redact_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """*frame* with every secret in its text taken out; rows, order and types stay."""
+    if not frame.height:
+        return frame
+    frame = _key_lines(frame)
+    width = max(1, int(frame.estimated_size()) // frame.height)
+    step = max(1, _BYTES // width)
+    if step < frame.height:
+        parts = [_redact_part(part) for part in frame.iter_slices(step)]
+        return pl.concat(parts)
+    return _redact_part(frame)
+
+
+def redact_frame_slowly(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same, cell by cell and without hints: what :func:`redact_frame` is tested against."""
+    columns: list[pl.Series] = []
+    for name in frame.columns:
+        column = frame[name]
+        if name in _TEXTS:
+            clean: list[Any] = [None if v is None else _cleaner(name)(v) for v in column]
+            column = pl.Series(name, clean, dtype=SCHEMA[name])
+        elif name in _LISTS:
+            clean = [None if v is None else [redact(item) for item in v] for v in column.to_list()]
+            column = pl.Series(name, clean, dtype=SCHEMA[name])
+        columns.append(column)
+    return pl.DataFrame(columns)
+
+
+def _cleaner(name: str) -> Callable[[str], str]:
+    if name == "attributes":
+        return redact_json
+    return redact_line if name in _LINES else redact
+
+
+def _key_lines(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lines that are all base64, which no hint can name cheaply."""
+    names = [n for n in _LINES if n in frame.columns]
+    return frame.with_columns(
+        pl.when(
+            (pl.col(n).str.len_bytes() < 512)
+            & pl.col(n).str.contains(KEY_LINE)
+            & pl.col(n).str.contains("[0-9]")
+            & pl.col(n).str.contains("[a-z]")
+            & pl.col(n).str.contains("[A-Z]")
+        )
+        .then(pl.lit(marker("key-material")))
+        .otherwise(pl.col(n))
+        .alias(n)
+        for n in names
+    )
+
+
+def _redact_part(frame: pl.DataFrame) -> pl.DataFrame:
+    texts = [n for n in _TEXTS if n in frame.columns and frame[n].null_count() < frame.height]
+    lists = [n for n in _LISTS if n in frame.columns and frame[n].null_count() < frame.height]
+    cells = _suspects(frame, texts, lists)
+    by_column: dict[str, list[int]] = {}
+    for row, name in cells:
+        by_column.setdefault(name, []).append(row)
+    return frame.with_columns(_clean(frame[name], rows) for name, rows in by_column.items())
+
+
+def _clean(column: pl.Series, rows: list[int]) -> pl.Series:
+    values = column.gather(rows).to_list()
+    if column.dtype == pl.List:
+        fixed: list[Any] = [[redact(item) for item in value] for value in values]
+        if fixed == values:
+            return column
+        whole = column.to_list()
+        for row, value in zip(rows, fixed, strict=True):
+            whole[row] = value
+        return pl.Series(column.name, whole, dtype=column.dtype)
+    clean = _cleaner(column.name)
+    fixed = [clean(value) for value in values]
+    changed = [i for i, value in enumerate(fixed) if value != values[i]]
+    if not changed:
+        return column
+    return column.scatter([rows[i] for i in changed], [fixed[i] for i in changed])
+
+
+def _suspects(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> list[tuple[int, str]]:
+    """The cells with a hit, as (row, column); cells with escapes only if they hit unescaped."""
+    names = [*texts, *lists]
+    if not names:
+        return []
+    found = _scan_rows(_joined(frame, texts, lists))
+    if not found:
+        return []
+    rows = sorted(found)
+    wide = frame.select(*texts, *(pl.col(n).list.join("\n", ignore_nulls=False) for n in lists))[
+        rows
+    ]
+    hit: set[tuple[int, str]] = set()
+    escaped: dict[tuple[int, str], str] = {}
+    for row, values in zip(rows, wide.iter_rows(), strict=True):
+        for name, value, plain in _hit_cells(names, values, found[row]):
+            if plain:
+                hit.add((row, name))
+            else:
+                escaped[row, name] = value
+    hit.update(_beneath({k: v for k, v in escaped.items() if k not in hit}))
+    return sorted(hit)
+
+
+def _hit_cells(
+    names: Sequence[str], values: Sequence[str | None], hits: _Hits | None
+) -> Iterable[tuple[str, str, bool]]:
+    """(column, text, whether a secret's hint and not only an escape was seen) of the cells hit."""
+    present = [(n, v) for n, v in zip(names, values, strict=True) if v is not None]
+    if hits is None:  # too many to look at one by one
+        yield from ((n, v, True) for n, v in present)
+        return
+    starts = [0]
+    for _, value in present:
+        starts.append(starts[-1] + 1 + len(value.encode()))
+    for place, plain in sorted(hits):
+        cell = min(max(bisect_right(starts, place) - 1, 0), len(present) - 1)
+        yield *present[cell], plain
+
+
+def _beneath(cells: dict[tuple[int, str], str]) -> Iterable[tuple[int, str]]:
+    """Of cells with escapes in them, those that hold a hint beneath one to three layers."""
+    for _ in range(LAYERS):
+        if not cells:
+            return
+        cells = {key: unescape(value) for key, value in cells.items()}
+        keys = list(cells)
+        found = _scan_rows(pl.Series([f"\n{v}\n" for v in cells.values()]))
+        for row, hits in found.items():
+            if hits is None or any(plain for _, plain in hits):
+                yield keys[row]
+        cells = {
+            keys[row]: cells[keys[row]]
+            for row, hits in found.items()
+            if hits is not None and not any(plain for _, plain in hits)
+        }
+
+
+# --- the scan ------------------------------------------------------------------------------------
+
+#: Of one row: (place of the last byte of a hit, whether it is more than an escape).
+_Hits = set[tuple[int, bool]]
+
+
+def _joined(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> pl.Series:
+    """One text a row: each cell that is not null, with a new line before it and after the last."""
+    cells = [
+        *(pl.col(n) for n in texts),
+        *(pl.col(n).list.join("\n", ignore_nulls=False) for n in lists),
+    ]
+    edge = pl.lit("")
+    joined = pl.concat_str([edge, *cells, edge], separator="\n", ignore_nulls=True)
+    return frame.select(joined.alias("text"))["text"]
+
+
+def _scan_rows(texts: pl.Series) -> dict[int, _Hits | None]:
+    """Hits of each row that has any; ``None`` for a row with too many to list."""
+    arrow = texts.to_arrow(compat_level=pl.CompatLevel.oldest())
+    offsets = np.frombuffer(arrow.buffers()[1], dtype=np.int64)[
+        arrow.offset : arrow.offset + len(arrow) + 1
+    ]
+    data = memoryview(arrow.buffers()[2] or b"")
+    found: dict[int, _Hits | None] = {}
+    start, last = int(offsets[0]), int(offsets[-1])
+    while start < last:
+        ids, ends, full = _scan(data[start:last])
+        if not ends:
+            break
+        places = np.asarray(ends, dtype=np.int64) + (start - 1)
+        rows = np.searchsorted(offsets, places, side="right") - 1
+        within = places - offsets[rows]
+        for row, place, ident in zip(rows.tolist(), within.tolist(), ids, strict=True):
+            hits = found.setdefault(row, set())
+            if hits is not None:
+                hits.add((place, ident != _ESCAPE_ID))
+        if not full:
+            break
+        worst = int(rows[-1])
+        found[worst] = None
+        start = int(offsets[worst + 1])
+    return found
+
+
+_ESCAPE_ID = len(HINTS)
+
+
+def _scan(data: memoryview) -> tuple[list[int], list[int], bool]:
+    """Pattern ids and end offsets of the hits, and whether the scan stopped because of too many."""
+    ids: list[int] = []
+    ends: list[int] = []
+
+    def on_match(ident: int, _start: int, end: int, _flags: int, _context: object) -> bool | None:
+        ids.append(ident)
+        ends.append(end)
+        return len(ends) >= _HITS or None
+
+    try:
+        # The stub knows only str and bytes; any buffer is taken, and this one is not copied.
+        _database().scan(cast("bytes", data), on_match, scratch=_scratch())
+    except hyperscan.ScanTerminated:
+        return ids, ends, True
+    return ids, ends, len(ends) >= _HITS
+
+
+_lock = threading.Lock()
+_local = threading.local()
+_compiled: list[hyperscan.Database] = []
+
+
+def _database() -> hyperscan.Database:
+    """The hints, compiled on first use (0.2 s), shared by all threads."""
+    with _lock:
+        if not _compiled:
+            patterns = [*HINTS, (ESCAPE, False)]
+            database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
+            database.compile(
+                expressions=[p.encode() for p, _ in patterns],
+                ids=list(range(len(patterns))),
+                flags=[hyperscan.HS_FLAG_CASELESS if caseless else 0 for _, caseless in patterns],
+            )
+            _compiled.append(database)
+        return _compiled[0]
+
+
+def _scratch() -> hyperscan.Scratch:
+    """Working memory of a scan; one a thread."""
+    scratch: hyperscan.Scratch | None = getattr(_local, "scratch", None)
+    if scratch is None:
+        scratch = _local.scratch = hyperscan.Scratch(_database())
+    return scratch
