@@ -19,9 +19,8 @@ import numpy.typing as npt
 import polars as pl
 
 from bench.report import Figure
-from tocsin.event.batch import SCHEMA
+from tocsin.event.batch import SCHEMA, Entries
 from tocsin.query import count, histogram, predicate, search, top
-from tocsin.event.batch import Entries
 
 __all__ = ["main"]
 
@@ -33,7 +32,8 @@ RUNS = 5
 
 _NOUNS = "products orders carts users invoices payments reviews addresses".split()
 _AGENTS = [
-    f"Mozilla/5.0 (X11; Linux x86_64; rv:{v}.0) Gecko/20100101 Firefox/{v}.0" for v in range(60, 140)
+    f"Mozilla/5.0 (X11; Linux x86_64; rv:{v}.0) Gecko/20100101 Firefox/{v}.0"
+    for v in range(60, 140)
 ]
 
 
@@ -87,9 +87,15 @@ def _figures(shelves: list[FileShelf], rows: int) -> Iterator[Figure]:
         0.3,
     )
     yield figure("one trace id", ask(f"trace:{trace}", 0), 0.3)
-    yield figure("regex on path, counted", lambda: count(r'path:~"/\d*77\d/(items|x)"', shelves, now=NOW), 3.0)
+    yield figure(
+        "regex on path, counted",
+        lambda: count(r'path:~"/\d*77\d/(items|x)"', shelves, now=NOW),
+        3.0,
+    )
     yield figure("regex on path that never matches", ask('path:~"[xyz]{3}/etc/passwd$"'), 3.0)
-    yield figure("regex on user agent", lambda: count('ua:~"Firefox/(7|9)[0-9]"', shelves, now=NOW), 3.0)
+    yield figure(
+        "regex on user agent", lambda: count('ua:~"Firefox/(7|9)[0-9]"', shelves, now=NOW), 3.0
+    )
     yield figure("newest 100 of everything", ask("*"))
     yield figure("newest 100 failures", ask("status:>=500"))
     yield figure("one user, all", ask(f"user:{user}", 0))
@@ -98,7 +104,9 @@ def _figures(shelves: list[FileShelf], rows: int) -> Iterator[Figure]:
     yield figure("wildcard on path", lambda: count("path:*/77*", shelves, now=NOW))
     yield figure("free text that is nowhere", ask("nowhereatall"))
     yield figure("attribute, counted", lambda: count("attr.order:123", shelves, now=NOW))
-    yield figure("histogram of everything by status", lambda: histogram("", shelves, now=NOW, by="status"))
+    yield figure(
+        "histogram of everything by status", lambda: histogram("", shelves, now=NOW, by="status")
+    )
     yield figure("top 10 users", lambda: top("user", "", shelves, now=NOW))
     yield from _tail(shelves[-1])
 

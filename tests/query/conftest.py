@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -56,11 +57,9 @@ class MemoryShelf:
 def shelve() -> Callable[..., list[MemoryShelf]]:
     """Lay events on shelves, cut at the given places; the first event gets seq *start*."""
 
-    def lay(
-        events: Sequence[Event], cuts: Iterable[int] = (), start: int = 0
-    ) -> list[MemoryShelf]:
+    def lay(events: Sequence[Event], cuts: Iterable[int] = (), start: int = 0) -> list[MemoryShelf]:
         edges = [0, *sorted(set(cuts)), len(events)]
-        pairs = [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+        pairs = [(a, b) for a, b in pairwise(edges) if a < b]
         return [MemoryShelf(start + a, from_events(events[a:b])) for a, b in pairs]
 
     return lay

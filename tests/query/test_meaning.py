@@ -32,7 +32,7 @@ from tocsin.query.nodes import (
     disjunction,
     negation,
 )
-from tocsin.query.parse import parse
+from tocsin.query.reader import parse
 
 SECOND = 10**9
 NOW = 1_790_000_000 * SECOND
@@ -147,10 +147,48 @@ def ends(bound: Any) -> tuple[Any, Any]:
 
 # --- events and questions that have a fair chance to meet ----------------------------------------
 
-WORDS = ["Bob", "bob", "ALICE", "ä", "Ä", "a*b", "", "ΑΣ", "ας", "İx", "ß", "K", "k", "7", "a b", 'q"']
-WORDS += ["or", "-x", "a:b", "x(y)", "|", "\\", "\\d", "/v1/{id}", "line\nbreak", "~t", "[1", "{", "42"]
+WORDS = [
+    "Bob",
+    "bob",
+    "ALICE",
+    "ä",
+    "Ä",
+    "a*b",
+    "",
+    "ΑΣ",
+    "ας",
+    "İx",
+    "ß",
+    "K",
+    "k",
+    "7",
+    "a b",
+    'q"',
+]
+WORDS += [
+    "or",
+    "-x",
+    "a:b",
+    "x(y)",
+    "|",
+    "\\",
+    "\\d",
+    "/v1/{id}",
+    "line\nbreak",
+    "~t",
+    "[1",
+    "{",
+    "42",
+]
 ADDRESSES = ["10.1.2.3", "10.200.0.1", "010.1.2.3", "10.1.2", "::ffff:10.1.2.3", "::FFFF:a01:203"]
-ADDRESSES += ["2001:DB8::1", "2001:db8:0:0::1", "fe80::1%eth0", "unix:", "255.255.255.255", "1.2.3.4.5"]
+ADDRESSES += [
+    "2001:DB8::1",
+    "2001:db8:0:0::1",
+    "fe80::1%eth0",
+    "unix:",
+    "255.255.255.255",
+    "1.2.3.4.5",
+]
 NETWORKS = ["10.0.0.0/8", "10.1.2.3", "10.128.0.0/9", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1"]
 NETWORKS += ["fe80::/10", "::/0", "255.255.255.254/31"]
 IDS = ["ab12", "AB12", "aB12", "ff"]
@@ -213,12 +251,16 @@ leaves: st.SearchStrategy[Node] = st.one_of(
     st.builds(Match, text_fields, patterns).filter(lambda m: any(m.parts)),
     st.builds(Match, st.none(), st.sampled_from(WORDS).filter(bool).map(lambda w: (w,))),
     st.builds(Match, st.none(), patterns).filter(lambda m: any(m.parts)),
-    st.builds(Match, st.sampled_from(["trace_id", "objects"]), st.sampled_from([(i,) for i in IDS])),
+    st.builds(
+        Match, st.sampled_from(["trace_id", "objects"]), st.sampled_from([(i,) for i in IDS])
+    ),
     st.builds(Match, st.just("status"), st.sampled_from([("4", ""), ("", "0"), ("4", "9")])),
     st.builds(Match, st.just("kind"), st.sampled_from([("request",), ("authn_", ""), ("log",)])),
     st.builds(Regex, text_fields, st.sampled_from(["^b", "[ab]+", "(?i)ALI", r"\d", 'q"', "é|ä"])),
     st.builds(Within, st.just("client_ip"), st.sampled_from(NETWORKS)),
-    st.builds(Exists, st.sampled_from(["user", "tags", "host", "client_ip", "seq", "time", *PATHS])),
+    st.builds(
+        Exists, st.sampled_from(["user", "tags", "host", "client_ip", "seq", "time", *PATHS])
+    ),
     ranges("status", st.sampled_from(NUMBERS)),
     ranges("seq", st.integers(95, 115)),
     ranges("time", instants),
@@ -253,7 +295,9 @@ def test_each_condition_alone_holds_for_the_right_events(
 
 
 @settings(max_examples=200, deadline=None)
-@given(questions, st.lists(events, min_size=1, max_size=12), st.lists(st.integers(1, 11), max_size=2))
+@given(
+    questions, st.lists(events, min_size=1, max_size=12), st.lists(st.integers(1, 11), max_size=2)
+)
 def test_columns_answer_like_a_reader_of_single_events(
     shelve: Callable[..., list[Any]], node: Node, log: list[Event], cuts: list[int]
 ) -> None:

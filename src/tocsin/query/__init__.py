@@ -2,9 +2,9 @@
 
 from tocsin.query.counts import count, histogram, top
 from tocsin.query.fields import ALIASES
-from tocsin.query.parse import parse
-from tocsin.query.render import FORMS, TABLE_COLUMNS, render
-from tocsin.query.search import Predicate, predicate, search
+from tocsin.query.printing import FORMS, TABLE_COLUMNS, render
+from tocsin.query.reader import parse
+from tocsin.query.rows import Predicate, predicate, search
 from tocsin.query.shelf import Shelf
 from tocsin.query.values import moment
 

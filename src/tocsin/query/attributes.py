@@ -6,27 +6,36 @@ finds nested objects and keys that contain dots alike.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import polars as pl
 
-__all__ = ["where_number", "where_text"]
+__all__ = ["TEXT", "where_number", "where_text"]
+
+TEXT = "text"
+
+_SYNTAX = frozenset('{}[]:,"')
 
 
-def where_text(path: str, test: pl.Expr) -> pl.Expr:
-    """True where *test* (of ``pl.element()``) holds for some text at *path*.
+def where_text(path: str, test: pl.Expr, parts: tuple[str, ...] = ()) -> pl.Expr:
+    """True where *test* (of the column ``TEXT``) holds for some text at *path*.
 
     Numbers, booleans and objects count as their JSON text, the members of a list one by one.
+    *parts*: what such a text must contain, in any case; it saves decoding where it does not.
     """
 
     def holds(found: list[list[Any]]) -> pl.Series:
         texts = [[_text(value) for value in values] for values in found]
-        series = pl.Series(texts, dtype=pl.List(pl.String))
-        return series.to_frame("a").select(pl.col("a").list.eval(test).list.any()).to_series()
+        distinct = pl.DataFrame({TEXT: list({t for row in texts for t in row})}, {TEXT: pl.String})
+        right = set(distinct.filter(test).to_series())
+        return pl.Series([not right.isdisjoint(row) for row in texts], dtype=pl.Boolean)
 
-    return _where(path, holds)
+    whole = parts if len(parts) == 1 and re.fullmatch("-?[0-9]+", parts[0]) else ()
+    telling = [*whole, *filter(_is_telling, parts)]
+    return _where(path, holds, max(telling, key=len, default=None))
 
 
 def where_number(path: str, test: Callable[[int | float], bool]) -> pl.Expr:
@@ -40,17 +49,31 @@ def where_number(path: str, test: Callable[[int | float], bool]) -> pl.Expr:
     return _where(path, holds)
 
 
-def _where(path: str, holds: Callable[[list[list[Any]]], pl.Series]) -> pl.Expr:
+def _where(
+    path: str, holds: Callable[[list[list[Any]]], pl.Series], needle: str | None = None
+) -> pl.Expr:
     def decide(series: pl.Series) -> pl.Series:
-        key = path.rpartition(".")[2]
-        # A key may be spelled with \\u escapes; then only decoding tells.
-        candidate = series.str.contains(key, literal=True) | series.str.contains("\\", literal=True)
+        candidate = series.str.contains(path.rpartition(".")[2], literal=True)
+        if needle is not None:
+            # İ is the one letter whose lower-case form begins with an ASCII letter.
+            candidate &= series.str.contains(f"(?i){pl.escape_regex(needle)}|İ")
+        # What is spelled with escapes looks like nothing; then only decoding tells.
+        candidate |= series.str.contains("\\", literal=True)
         distinct = series.filter(candidate).unique()
         found = [list(_values(text, path)) for text in distinct.to_list()]
         matching = distinct.filter(holds(found)).to_list()
         return series.is_in(matching) if matching else pl.repeat(False, len(series), eager=True)
 
     return pl.col("attributes").map_batches(decide, return_dtype=pl.Boolean, is_elementwise=True)
+
+
+def _is_telling(part: str) -> bool:
+    """JSON that holds *part* in a text shows it as it is, but for escapes.
+
+    Not so what may be part of a number (written ``1e2``, read as ``100.0``) or of an object's
+    punctuation (blanks are dropped), nor what only full Unicode folding finds.
+    """
+    return part.isascii() and not re.fullmatch(r"[0-9.eE+-]*", part) and not set(part) & _SYNTAX
 
 
 def _values(text: str, path: str) -> Iterator[Any]:

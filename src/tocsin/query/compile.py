@@ -95,7 +95,7 @@ def _leaf(
         case Match(field, parts):
             assert field is not None
             form = form_of(field)
-            return _text_leaf(field, lambda text: _like(text, parts, form))
+            return _text_leaf(field, lambda text: _like(text, parts, form), parts)
         case Regex(field, pattern):
             return _text_leaf(field, lambda text: text.str.contains(pattern))
         case Within(field, network):
@@ -126,10 +126,12 @@ def _alternatives(parts: Iterable[Node], columns: frozenset[str], now: int) -> I
         yield _lower(pl.col(field)).is_in(_lowered(wanted)).fill_null(value=False)
 
 
-def _text_leaf(field: str, test: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+def _text_leaf(
+    field: str, test: Callable[[pl.Expr], pl.Expr], parts: tuple[str, ...] = ()
+) -> pl.Expr:
     form = form_of(field)
     if form is Form.ATTRIBUTE:
-        return attributes.where_text(attribute_path(field), test(pl.element()))
+        return attributes.where_text(attribute_path(field), test(pl.col(attributes.TEXT)), parts)
     if form in (Form.TEXTS, Form.IDS):
         return pl.col(field).list.eval(test(pl.element())).list.any()
     if form in (Form.NUMBER, Form.SIZE, Form.DURATION):
@@ -140,7 +142,7 @@ def _text_leaf(field: str, test: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
 def _exists(field: str) -> pl.Expr:
     form = form_of(field)
     if form is Form.ATTRIBUTE:
-        return attributes.where_text(attribute_path(field), pl.element().is_not_null())
+        return attributes.where_text(attribute_path(field), pl.col(attributes.TEXT).is_not_null())
     column = pl.col(field)
     return column.list.len() > 0 if form in (Form.TEXTS, Form.IDS) else column.is_not_null()
 

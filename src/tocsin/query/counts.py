@@ -18,7 +18,7 @@ from tocsin.query.compile import mask
 from tocsin.query.fields import SEQ, Form, find_field, form_of
 from tocsin.query.narrow import time_hull
 from tocsin.query.nodes import DAY, EARLIEST, EVERYTHING, LATEST, MINUTE, SECOND, Node
-from tocsin.query.parse import parse
+from tocsin.query.reader import parse
 from tocsin.query.shelf import Shelf, between, relevant
 
 __all__ = ["MAX_BUCKETS", "count", "histogram", "top"]

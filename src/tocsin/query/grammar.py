@@ -96,7 +96,7 @@ def _explain(text: str, at: int) -> QueryError:
         return error(f'a value that begins with "-" must be quoted: {field[0]}"{word[0]}"')
     if after == "|":
         return error('"|" is reserved; to search for it, quote the whole: "a|b"', word.end())
-    if here == "(" and field:
+    if here == "(" and re.search(r":\([^()]*$", text[:at]):
         return error("parentheses after a field hold values and OR, nothing deeper")
     if after in ("(", '"') and after:
         return error(

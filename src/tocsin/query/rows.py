@@ -16,7 +16,7 @@ from tocsin.query.compile import mask
 from tocsin.query.fields import SEQ, column_of, find_field
 from tocsin.query.narrow import Known, narrow
 from tocsin.query.nodes import EVERYTHING, Node
-from tocsin.query.parse import parse
+from tocsin.query.reader import parse
 from tocsin.query.shelf import Shelf, between, relevant
 
 __all__ = ["Predicate", "chosen_columns", "predicate", "search"]

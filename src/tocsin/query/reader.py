@@ -30,11 +30,12 @@ from tocsin.query.nodes import (
 )
 from tocsin.query.values import read_instant, read_network, read_number, read_plain_number
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_TERMS", "parse"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_TERMS", "MAX_WORDS", "parse"]
 
 MAX_BYTES = 4096  #: of UTF-8
 MAX_DEPTH = 50  #: of parentheses and negations within each other
 MAX_TERMS = 512  #: conditions in one search
+MAX_WORDS = 64  #: of them free text, each of which looks into every text column
 
 _ORDERED = frozenset({Form.NUMBER, Form.SIZE, Form.DURATION, Form.TIME})
 _WHOLE = frozenset({Form.NUMBER, Form.SIZE, Form.DURATION})
@@ -69,6 +70,7 @@ class _Part(NamedTuple):
     node: Node
     depth: int = 1
     terms: int = 1
+    words: int = 0
 
 
 class _Value(NamedTuple):
@@ -104,7 +106,7 @@ class _Build(Transformer[Token, Any]):
 
     def negated(self, parts: list[Any]) -> _Part:
         token, part = parts
-        return _deeper(_Part(negation(part.node), part.depth, part.terms), token)
+        return _deeper(part._replace(node=negation(part.node)), token)
 
     def group(self, parts: list[Any]) -> _Part:
         return _deeper(parts[1], parts[0])
@@ -119,17 +121,22 @@ class _Build(Transformer[Token, Any]):
         return _Part(disjunction(_condition(field, v) for v in values), terms=len(values))
 
     def free(self, parts: list[Token]) -> _Part:
-        return _Part(_free(_Value(parts[0])))
+        return _Part(_free(_Value(parts[0])), words=1)
 
     def value(self, parts: list[Token]) -> _Value:
         return _Value(parts[-1], str(parts[0]) if len(parts) > 1 else "")
 
     def _joined(self, join: Callable[[list[Node]], Node], parts: list[_Part | Token]) -> _Part:
         inner = [p for p in parts if isinstance(p, _Part)]
-        terms = sum(p.terms for p in inner)
+        terms, words = sum(p.terms for p in inner), sum(p.words for p in inner)
         if terms > MAX_TERMS:
             raise QueryError(f"the search has more than {MAX_TERMS} conditions", column=1)
-        return _Part(join([p.node for p in inner]), max(p.depth for p in inner), terms)
+        if words > MAX_WORDS:
+            raise QueryError(
+                f"the search has more than {MAX_WORDS} words without a field; say which field",
+                column=1,
+            )
+        return _Part(join([p.node for p in inner]), max(p.depth for p in inner), terms, words)
 
 
 _BUILD = _Build()

@@ -15,7 +15,7 @@ import polars as pl
 from tocsin.errors import UsageError
 from tocsin.event.batch import SCHEMA
 from tocsin.query.fields import SEQ
-from tocsin.query.search import chosen_columns
+from tocsin.query.rows import chosen_columns
 from tocsin.query.text import HIDDEN, columns_wide, instants, json_objects, visible
 
 __all__ = ["FORMS", "TABLE_COLUMNS", "Form", "render"]
