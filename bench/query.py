@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from bench.report import Figure
@@ -194,7 +193,7 @@ def _frame(rng: np.random.Generator, first: int, size: int, rows: int) -> pl.Dat
     return frame.select("seq", *(n for n in SCHEMA if n in frame.columns))
 
 
-_STATUS: npt.ArrayLike = [0.8, 0.04, 0.03, 0.03, 0.02, 0.03, 0.01, 0.03, 0.01]
+_STATUS: list[float] = [0.8, 0.04, 0.03, 0.03, 0.02, 0.03, 0.01, 0.03, 0.01]
 
 
 def _hex(rng: np.random.Generator, size: int, width: int) -> pl.Series:

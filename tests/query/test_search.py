@@ -21,7 +21,7 @@ Shelve = Callable[..., list[Any]]
 
 def event(age: float, **fields: Any) -> Event:
     time = NOW - int(age * SECOND)
-    return Event(**{"time": time, "observed": time, "kind": Kind.REQUEST, **fields})
+    return Event(time=time, observed=time, kind=fields.pop("kind", Kind.REQUEST), **fields)
 
 
 def seqs(frames: Any) -> list[int]:
@@ -182,8 +182,10 @@ def test_attributes_are_read_however_their_json_is_spelled(shelve: Shelve) -> No
     assert found("-attr.key:*") == [3, 6, 7, 8, 9]
 
 
-ADDRESSES = ["10.0.0.1", "::ffff:10.0.0.1", "0:0:0:0:0:FFFF:a00:1", "010.0.0.1", "10.0.0.1 ", ""]
-ADDRESSES += ["2001:DB8::1", "fe80::1%eth0", ":", "10.0.0.256", "١٠.0.0.1", "10.0.0.1\n"]
+ADDRESSES = [
+    *("10.0.0.1", "::ffff:10.0.0.1", "0:0:0:0:0:FFFF:a00:1", "010.0.0.1", "10.0.0.1 ", ""),
+    *("2001:DB8::1", "fe80::1%eth0", ":", "10.0.0.256", "١٠.0.0.1", "10.0.0.1\n"),
+]
 
 
 @pytest.mark.parametrize(
