@@ -17,7 +17,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     waiting_bytes: int = 256 << 20  #: all bodies in work, as sent; inflated, ``workers`` at once
     body_seconds: float = 30.0  #: from the first wait for a body to its last byte
     workers: int = os.cpu_count() or 1  #: bodies decoded at once
-    queued: int = 64  #: bodies that may wait for a worker
+    queued: int = 1_000  #: bodies that may wait for a worker; ``waiting_bytes`` bounds their size
     store_seconds: float = 30.0  #: longest wait for the vault to make a batch durable
 
     connections: int = 1_000  #: open at once; the longest idle one makes room for a new one
