@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import ClassVar
@@ -45,7 +45,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def receiver(status: int = 200) -> Iterator[str]:
+def receiver(status: int = 200) -> Generator[str]:
     Receiver.seen, Receiver.status = [], status
     with HTTPServer(("127.0.0.1", 0), Receiver) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
