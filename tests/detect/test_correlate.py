@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin.detect.closing import ClosedWindow
-from tocsin.detect.correlate import DistinctCount, EachEvent, EventCount, Rows, Window
+from tocsin.detect.correlate import DistinctCount, EachEvent, EventCount, LongCount, Rows, Window
 from tocsin.detect.episodes import Episode
 
 S = 1_000_000_000
@@ -44,7 +45,7 @@ def run(window: Window, stream: Stream, at: Iterable[int] = ()) -> dict[str, lis
     """All episodes by key, as last told, after feeding *stream* cut into batches *at*."""
     told: dict[tuple[str, int], Episode] = {}
     edges = sorted({0, len(stream), *(a for a in at if a < len(stream))})
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         window.feed(rows(stream[start:stop], start))
         for episode in window.episodes.tell(0):
             told[episode.key, episode.first_seq] = episode
@@ -75,6 +76,10 @@ def values(count: int, span: int, limit: int = 1000, pairs: int = 10_000) -> Dis
     return DistinctCount(count, span * S, span * S, limit=limit, pairs=pairs)
 
 
+def long(count: int, span: int, kept: int = 10_000) -> LongCount:
+    return LongCount(count, span * S, span * S, limit=1000, kept=kept)
+
+
 def crossing_times(
     stream: Stream, count: int, span: int, *, distinct: bool
 ) -> dict[str, list[int]]:
@@ -93,7 +98,7 @@ def chains(times: Sequence[int], quiet: int) -> list[int]:
     return [t for i, t in enumerate(times) if i == 0 or t - times[i - 1] > quiet]
 
 
-MAKERS: list[Callable[[int, int], Window]] = [events, values]
+MAKERS: list[Callable[[int, int], Window]] = [events, long, values]
 
 
 @given(streams, st.integers(1, 5), st.integers(0, 12), st.booleans())
@@ -153,6 +158,20 @@ def disordered(draw: st.DrawFn) -> tuple[Stream, Stream]:
     return stream, [stream[i] for _, i in sorted(late)]
 
 
+@given(streams, st.integers(1, 5), st.integers(0, 12), cuts)
+def test_large_counts_are_kept_otherwise_and_mean_the_same(
+    stream: Stream, count: int, span: int, at: list[int]
+) -> None:
+    assert facts(run(long(count, span), stream, at)) == facts(run(events(count, span), stream))
+
+
+def test_events_kept_for_large_counts_are_bounded_in_all() -> None:
+    window = long(100, 3_000, kept=2_000)
+    run(window, [(f"k{t % 90}", t // 10, "") for t in range(9_000)], range(0, 9_000, 100))
+    assert window.kept <= 2_000
+    assert window.slots.evicted > 0
+
+
 @pytest.mark.parametrize("distinct", [False, True])
 @given(both=disordered(), count=st.integers(1, 5), span=st.integers(5, 12))
 def test_disorder_within_the_lateness_finds_the_same_entities(
@@ -164,7 +183,7 @@ def test_disorder_within_the_lateness_finds_the_same_entities(
     found = run(make(count, span), shuffled)
     assert set(found) == set(wanted)
     for key, times in wanted.items():
-        gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+        gaps = [b - a for a, b in pairwise(times)]
         # A late crossing may join two episodes that have been told apart already, or part those
         # it came too late to join; where no gap is near the quiet time, episodes agree too.
         if not any(span - 5 <= gap <= span + 5 for gap in gaps):
@@ -258,7 +277,7 @@ def test_closing_windows_partition_time_and_are_decided_when_they_are_over(
     window = ClosedWindow(op, count, span * S, span * S, limit=1000)
     edges = sorted({0, len(stream), *(a for a in at if a < len(stream))})
     told: dict[tuple[str, int], Episode] = {}
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         newest = [-S, *(t * S - S for _, t, _ in stream[:stop])]
         window.feed(rows(stream[start:stop], start, newest[start:stop]))
         window.close(newest[stop])

@@ -21,6 +21,7 @@ and those wait in :mod:`tocsin.detect.closing`.
 from __future__ import annotations
 
 import operator
+from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,17 @@ import numpy.typing as npt
 from tocsin.detect.episodes import Episodes
 from tocsin.detect.slots import Slots
 
-__all__ = ["COMPARE", "NEVER", "DistinctCount", "EachEvent", "EventCount", "Ints", "Rows", "Window"]
+__all__ = [
+    "COMPARE",
+    "NEVER",
+    "DistinctCount",
+    "EachEvent",
+    "EventCount",
+    "Ints",
+    "LongCount",
+    "Rows",
+    "Window",
+]
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -236,7 +247,6 @@ class EventCount:
 
     def _walk(self, slot: int, rows: Rows, which: Ints, reached: Ints) -> None:
         """One entity's events, one by one: this is the meaning, all else is speed."""
-        count, span, episodes = self.count, self.span_ns, self.episodes
         key = rows.keys[int(rows.codes[which[0]])]
         filled = int(self.filled[slot])
         places = (int(self.pos[slot]) - filled + np.arange(filled)) % self.ring
@@ -248,17 +258,7 @@ class EventCount:
             reached[which].tolist(),
             strict=True,
         ):
-            end = _insert(times, seqs, time, seq, self.ring)
-            crossed = None if end is None else _crossed(times, end, count, span)
-            episode = episodes.current(slot, newest)
-            if episode is not None and time <= episode.until:
-                at = None if crossed is None else times[crossed]
-                episodes.join(episode, time, seq, at)
-            elif crossed is not None:
-                window = slice(crossed - count + 1, crossed + 1)
-                episodes.open(slot, key, times[window], seqs[window], times[crossed], seq)
-            if len(times) > 2 * self.ring:
-                del times[: -self.ring], seqs[: -self.ring]
+            _take(self, slot, key, times, seqs, time, seq, newest)
         times, seqs = times[-self.ring :], seqs[-self.ring :]
         self.times[slot, : len(times)] = times
         self.seqs[slot, : len(times)] = seqs
@@ -266,7 +266,7 @@ class EventCount:
         self.pos[slot] = len(times) % self.ring
         self.newest[slot] = times[-1]
         newest = int(reached[which[-1]])
-        episode = episodes.current(slot, newest)
+        episode = self.episodes.current(slot, newest)
         self.until[slot] = NEVER if episode is None else episode.until
 
     def dump(self) -> dict[str, Any]:
@@ -291,7 +291,114 @@ class EventCount:
             target[:] = np.frombuffer(raw, "<i8").reshape(target.shape)
 
 
-def _insert(times: list[int], seqs: list[int], time: int, seq: int, ring: int) -> int | None:
+class LongCount:
+    """As :class:`EventCount`, for counts so large that a ring for every entity would be waste.
+
+    Each entity has just as many times as it had events, up to ``2N - 1``; all together no more than
+    *kept*, and what that bound forgets is counted.
+    """
+
+    def __init__(self, count: int, span_ns: int, quiet_ns: int, *, limit: int, kept: int) -> None:
+        self.count = max(1, count)
+        self.span_ns = span_ns
+        self.ring = 2 * self.count - 1
+        self.limit_kept = max(kept, 2 * self.ring)
+        self.kept = 0
+        self.episodes = Episodes(quiet_ns)
+        self.slots = Slots(limit, alive=self._alive, forget=self._forget)
+        self._reached = NEVER
+        self._times: dict[int, array[int]] = {}
+        self._seqs: dict[int, array[int]] = {}
+
+    def _alive(self, slot: int) -> bool:
+        times = self._times.get(slot)
+        if self.episodes.current(slot, self._reached) is not None:
+            return True
+        return times is not None and times[-1] + self.span_ns >= self._reached
+
+    def _forget(self, slot: int) -> None:
+        self.episodes.close(slot)
+        self.kept -= len(self._times.pop(slot, ()))
+        self._seqs.pop(slot, None)
+
+    def close(self, reached: int) -> None:
+        """Nothing waits here."""
+
+    def feed(self, rows: Rows) -> None:
+        """Take events in seq order."""
+        stride = self.slots.stride
+        if len(rows) <= stride:
+            self._feed(rows)
+            return
+        for start in range(0, len(rows), stride):
+            self._feed(rows.part(start, start + stride))
+
+    def _feed(self, rows: Rows) -> None:
+        per_key = np.bincount(rows.codes, minlength=len(rows.keys))
+        slots = self.slots.take(rows.keys, (per_key > 1).tolist())
+        for code, time, seq in zip(
+            rows.codes.tolist(), rows.times.tolist(), rows.seqs.tolist(), strict=True
+        ):
+            self._reached = max(self._reached, time)
+            slot = slots[code]
+            times = self._times.setdefault(slot, array("q"))
+            before = len(times)
+            seqs = self._seqs.setdefault(slot, array("q"))
+            _take(self, slot, rows.keys[code], times, seqs, time, seq, self._reached)
+            self.kept += len(times) - before
+        while self.kept > self.limit_kept and self.slots.drop_one():
+            pass
+
+    def dump(self) -> dict[str, Any]:
+        """Everything, as plain data."""
+        return {
+            "slots": self.slots.dump(),
+            "episodes": self.episodes.dump(),
+            "reached": self._reached,
+            "events": [
+                (slot, times[-self.ring :].tolist(), self._seqs[slot][-self.ring :].tolist())
+                for slot, times in self._times.items()
+            ],
+        }
+
+    def load(self, data: dict[str, Any]) -> None:
+        """Take back what :meth:`dump` gave."""
+        self.slots.load(data["slots"])
+        self.episodes.load(data["episodes"])
+        self._reached = int(data["reached"])
+        self._times = {slot: array("q", times) for slot, times, _ in data["events"]}
+        self._seqs = {slot: array("q", seqs) for slot, _, seqs in data["events"]}
+        self.kept = sum(map(len, self._times.values()))
+
+
+_Longs: TypeAlias = "list[int] | array[int]"
+
+
+def _take(
+    window: EventCount | LongCount,
+    slot: int,
+    key: str,
+    times: _Longs,
+    seqs: _Longs,
+    time: int,
+    seq: int,
+    newest: int,
+) -> None:
+    """One event of one entity: the meaning of a count of at least so many events."""
+    count, ring, episodes = window.count, window.ring, window.episodes
+    end = _insert(times, seqs, time, seq, ring)
+    crossed = None if end is None else _crossed(times, end, count, window.span_ns, ring)
+    episode = episodes.current(slot, newest)
+    if episode is not None and time <= episode.until:
+        episodes.join(episode, time, seq, None if crossed is None else times[crossed])
+    elif crossed is not None:
+        run = slice(crossed - count + 1, crossed + 1)
+        episodes.open(slot, key, list(times[run]), list(seqs[run]), times[crossed], seq)
+    if len(times) > 2 * ring:
+        del times[:-ring], seqs[:-ring]
+
+
+def _insert(times: _Longs, seqs: _Longs, time: int, seq: int, ring: int) -> int | None:
     """Put an event where it belongs; return its place, or ``None`` if it is older than all kept.
 
     Only the last *ring* of the lists are kept; what is before them has been dropped already.
@@ -309,9 +416,10 @@ def _insert(times: list[int], seqs: list[int], time: int, seq: int, ring: int) -
     return place
 
 
-def _crossed(times: list[int], place: int, count: int, span: int) -> int | None:
+def _crossed(times: _Longs, place: int, count: int, span: int, ring: int) -> int | None:
     """End of the latest run of *count* times within *span* that holds *place*, if there is one."""
-    for end in range(min(place + count, len(times)) - 1, max(place, count - 1) - 1, -1):
+    kept = max(0, len(times) - 1 - ring)  # what is before had been dropped when *place* came
+    for end in range(min(place + count, len(times)) - 1, max(place, kept + count - 1) - 1, -1):
         if times[end] - times[end - count + 1] <= span:
             return end
     return None

@@ -18,7 +18,15 @@ import polars as pl
 from msgspec import Struct
 
 from tocsin.detect.closing import ClosedWindow
-from tocsin.detect.correlate import DistinctCount, EachEvent, EventCount, Ints, Rows, Window
+from tocsin.detect.correlate import (
+    DistinctCount,
+    EachEvent,
+    EventCount,
+    Ints,
+    LongCount,
+    Rows,
+    Window,
+)
 from tocsin.detect.episodes import Episode
 from tocsin.detect.fields import Route, route
 from tocsin.detect.findings import (
@@ -42,6 +50,12 @@ __all__ = ["Counters", "Engine", "Limits", "State", "duration"]
 
 #: A plain rule tells of one entity once, until it has been quiet for so long.
 QUIET_NS = 3_600_000_000_000
+
+#: Longest time that a rule may look back over or be quiet for: a hundred years.
+LONGEST_NS = 3_155_760_000_000_000_000
+
+#: Up to this count a ring for every entity is cheap.
+_SHORT = 64
 
 _MAGIC = b"tocsin-detect\x00\x01"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -95,11 +109,12 @@ class Engine:
         self._matcher = Matcher(rules.rules)
         self._hashes = [_rule_hash(rule) for rule in rules.rules]
         self._routes = [route(rule.logsource) or Route() for rule in rules.rules]
+        self._share = self.limits.memory // max(1, len(rules.correlations))
         self._plans: list[_Plan] = []
         problems: list[Problem] = []
         for rule in rules.correlations:
             try:
-                self._plans.append(_plan(rules, rule, self._hashes))
+                self._plans.append(_plan(rules, rule, self._hashes, self._share // 64))
             except RuleError as e:
                 problems.append(Problem(rule.file, rule.line, str(e)))
         silent = _silent(self._plans)
@@ -302,11 +317,14 @@ class Engine:
             window = DistinctCount(
                 count, rule.timespan_ns, quiet, limit=limits.slots, pairs=limits.pairs
             )
-        else:
-            share = limits.memory // len(self.rules.correlations)
-            fit = share // (16 * (2 * count + 2))
+        elif count <= _SHORT:
+            fit = self._share // (16 * (2 * count + 2))
             window = EventCount(
                 count, rule.timespan_ns, quiet, limit=max(64, min(limits.slots, fit))
+            )
+        else:
+            window = LongCount(
+                count, rule.timespan_ns, quiet, limit=limits.slots, kept=self._share // 16
             )
         return _Tracker(rule, window, plan.group)
 
@@ -369,7 +387,12 @@ class _Batch:
         )
 
 
-def _plan(rules: RuleSet, rule: CorrelationRule, hashes: list[str]) -> _Plan:
+def _plan(rules: RuleSet, rule: CorrelationRule, hashes: list[str], most: int) -> _Plan:
+    """*rule* with what it refers to; *most* is the largest count that fits into memory."""
+    if not 0 <= rule.count <= most:
+        raise RuleError(f"condition: cannot count to {rule.count}; the largest count is {most}")
+    if rule.timespan_ns > LONGEST_NS:
+        raise RuleError("timespan: longer than a hundred years; shorten it")
     bases: list[int] = []
     fields: list[tuple[str, ...]] = []
     by = sorted(rule.group_by, key=lambda f: rule.entity.index(f) if f in rule.entity else 99)
@@ -462,8 +485,11 @@ def duration(text: str) -> int:
     """
     number, unit = text.strip()[:-1], text.strip()[-1:]
     try:
-        return round(float(number) * 1e9) * _UNITS[unit]
-    except (ValueError, KeyError):
+        ns = round(float(number) * 1e9) * _UNITS[unit]
+        if abs(ns) <= LONGEST_NS:
+            return ns
+        raise ValueError
+    except (ValueError, KeyError, OverflowError):
         raise ValueError(
             f"{text!r} is no length of time; write a number and s, m, h, d or w"
         ) from None
