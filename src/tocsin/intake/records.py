@@ -19,6 +19,7 @@ __all__ = ["CHUNK", "boundary", "read_records"]
 CHUNK = 4 << 20
 
 _READ = 1 << 18
+_DAMAGED = cast("type[Exception]", IsalError)  # its stub takes the class for an instance
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
@@ -121,7 +122,7 @@ def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
         while not fresh and (out := inflate.decompress(b"", _READ)):
             done += len(out)
             yield out
-    except IsalError as error:
+    except _DAMAGED as error:
         raise Malformed(f"gzip data is damaged after {done:,} bytes of content: {error}") from error
     if not fresh and not inflate.eof:
         raise Malformed(f"gzip data ends early, after {done:,} bytes of content; fetch it again")

@@ -12,14 +12,16 @@ from tocsin.event import NAMES
 from tocsin.event.batch import SCHEMA
 from tocsin.intake.parsers import times
 from tocsin.intake.parsers.aliases import resolve
+from tocsin.intake.parsers.attributes import PLAIN_KEY, pack
 from tocsin.intake.parsers.lines import keep, stitch
-from tocsin.intake.parsers.objects import Bad, Table
+from tocsin.intake.parsers.objects import Bad, Table, Values
 from tocsin.intake.parsers.readers import READERS, Column, Context
 from tocsin.intake.parsers.requests import judged, request_columns
 
 __all__ = ["rows"]
 
 _encode = msgspec.json.encode
+_decode = msgspec.json.decode
 
 
 def rows(
@@ -46,7 +48,7 @@ class _Draft:
     def __init__(self, height: int) -> None:
         self.height = height
         self.columns: dict[str, pl.Series] = {}
-        self.whole: dict[str, Sequence[Any]] = {}  # attributes that every row may have
+        self.whole: dict[str, Values] = {}  # attributes that every row may have
         self.single: dict[int, dict[str, Any]] = {}  # attributes of single rows
         self.errors: dict[int, list[str]] = {}
 
@@ -56,18 +58,18 @@ class _Draft:
             self.columns[name] = values
             return
         before = self.columns[name]
-        twice: pl.Series = (
-            before.is_not_null() & values.is_not_null() & before.ne_missing(values)
-        ).arg_true()
+        twice = before.is_not_null() & values.is_not_null()
         if name == "time":
             # Servers write one instant in several forms; only a different one is worth keeping.
-            apart = ((before - values).dt.total_milliseconds().abs() >= 1000).fill_null(False)
-            for i in apart.arg_true():
-                self.attribute(i, key, values[i].isoformat())
+            twice &= ((before - values).dt.total_milliseconds().abs() >= 1000).fill_null(False)
+            values = values.dt.to_string("iso:strict") if twice.any() else values
         else:
-            for i in twice:
-                self.attribute(i, key, values[i])
-        self.columns[name] = before.zip_with(before.is_not_null(), values)
+            twice &= before.ne_missing(values)
+        if twice.any():
+            frame = pl.DataFrame([values.alias("v"), twice.alias("twice")])
+            self.whole[key] = frame.select(pl.when("twice").then("v")).to_series()
+        if name != "time" or not twice.any():
+            self.columns[name] = before.zip_with(before.is_not_null(), values)
 
     def attribute(self, row: int, key: str, value: Any) -> None:
         self.single.setdefault(row, {})[key] = value
@@ -89,12 +91,12 @@ def _table(table: Table, dialect: str, context: Context) -> pl.DataFrame:
     for _, i, column, reader in sorted(wanted):
         _read(draft, table.names[i], table.columns[i], column, reader, context)
     if dialect == "nginx_json":
-        draft.whole = {k: [v or None for v in values] for k, values in draft.whole.items()}
+        draft.whole = {k: _nonempty(values) for k, values in draft.whole.items()}
     return _finish(draft, table.rows, native=dialect == "tocsin")
 
 
 def _read(
-    draft: _Draft, key: str, values: Sequence[Any], column: str, reader: str, context: Context
+    draft: _Draft, key: str, values: Values, column: str, reader: str, context: Context
 ) -> None:
     if reader == "request":
         _request_line(draft, key, values, context)
@@ -125,7 +127,7 @@ def _keep_rest(draft: _Draft, key: str, read: Column) -> None:
         draft.put(name, series, name)
 
 
-def _request_line(draft: _Draft, key: str, values: Sequence[Any], context: Context) -> None:
+def _request_line(draft: _Draft, key: str, values: Values, context: Context) -> None:
     read = READERS["text"](values, context)
     cut = request_columns(pl.DataFrame({"request": read.values}).with_row_index("_row"))
     for name in ("method", "path", "query", "http_version"):
@@ -144,7 +146,7 @@ def _finish(draft: _Draft, at: Sequence[int], *, native: bool) -> pl.DataFrame:
     columns = [series.alias(name) for name, series in draft.columns.items()]
     frame = pl.DataFrame([pl.Series("_row", at, dtype=pl.Int64), *columns])
     if attributes is not None:
-        frame = frame.with_columns(pl.Series("attributes", attributes, dtype=pl.String))
+        frame = frame.with_columns(attributes.alias("attributes"))
     if draft.errors:
         errors = ["; ".join(draft.errors[i]) if i in draft.errors else None for i in range(len(at))]
         frame = frame.with_columns(pl.Series("parse_error", errors, dtype=pl.String))
@@ -182,10 +184,39 @@ def _kind(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(kind=pl.coalesce(*told, guess))
 
 
-def _attributes(draft: _Draft, claimed: Sequence[Any] | None) -> list[str | None] | None:
+def _nonempty(values: Values) -> Values:
+    """nginx writes what is absent as an empty text."""
+    if not isinstance(values, pl.Series):
+        return [None if v == "" else v for v in values]
+    return values.replace("", None) if values.dtype == pl.String() else values
+
+
+def _attributes(draft: _Draft, claimed: Values | None) -> pl.Series | None:
     """One JSON object a row, of all that has no column."""
     if not draft.whole and not draft.single and claimed is None:
         return None
+    fast = _packed(draft) if claimed is None else None
+    if fast is None:
+        return _packed_slowly(draft, claimed)
+    if draft.single:
+        rows = sorted(draft.single)
+        patched = [
+            _encode({**(_decode(fast[i]) if fast[i] else {}), **draft.single[i]}).decode()
+            for i in rows
+        ]
+        fast = fast.scatter(rows, patched)
+    return fast
+
+
+def _packed(draft: _Draft) -> pl.Series | None:
+    """The objects written by Polars, where every key has values of one type."""
+    whole = {k: v for k, v in draft.whole.items() if isinstance(v, pl.Series)}
+    if len(whole) < len(draft.whole) or not all(map(PLAIN_KEY.fullmatch, whole)):
+        return None
+    return pack(whole) if whole else pl.repeat(None, draft.height, dtype=pl.String(), eager=True)
+
+
+def _packed_slowly(draft: _Draft, claimed: Values | None) -> pl.Series:
     names = tuple(draft.whole)
     by_row: Iterable[tuple[Any, ...]] = (
         zip(*draft.whole.values(), strict=True) if names else [()] * draft.height
@@ -198,7 +229,7 @@ def _attributes(draft: _Draft, claimed: Sequence[Any] | None) -> list[str | None
         if claimed is not None and claimed[i] is not None:
             rest = _merge(draft, i, rest, claimed[i])
         out.append(_encode(rest).decode() if rest else None)
-    return out
+    return pl.Series(out, dtype=pl.String)
 
 
 def _merge(draft: _Draft, row: int, rest: dict[str, Any], claimed: Any) -> dict[str, Any]:

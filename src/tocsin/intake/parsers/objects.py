@@ -14,10 +14,11 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+import polars as pl
 
 from tocsin.intake.parsers.lines import mend
 
-__all__ = ["DEPTH", "SYSLOG", "Bad", "Shapes", "Table", "decode", "flat", "record"]
+__all__ = ["DEPTH", "SYSLOG", "Bad", "Shapes", "Table", "Values", "decode", "flat", "record"]
 
 #: Levels of nesting that are read; what is deeper is kept as a log line.
 DEPTH = 64
@@ -43,16 +44,27 @@ _TYPES: dict[type, Any] = {
     type(None): _Scalar,
     list: list[_Scalar] | None,
 }
-_Loose = dict[str, _Scalar | list[_Scalar]] | None
+# tocsin's own attributes: one level is worth a struct, what is deeper goes the long way.
+_LOOSE = dict[str, _Scalar | list[_Scalar]] | None
+_DTYPES: dict[type, pl.DataType] = {
+    str: pl.String(),
+    int: pl.Int64(),
+    float: pl.Float64(),
+    bool: pl.Boolean(),
+}
 _ANY = msgspec.json.Decoder().decode
 
 
-class Table(msgspec.Struct, frozen=True, gc=False):
+#: Values of one key: a series where all are of one type, else as they came.
+Values = Sequence[Any] | pl.Series
+
+
+class Table(msgspec.Struct, frozen=True):
     """Objects with the same keys: ``columns[i]`` holds key ``names[i]`` of the lines ``rows``."""
 
     rows: Sequence[int]
     names: tuple[str, ...]
-    columns: list[Sequence[Any]]
+    columns: Sequence[Values]
 
 
 class Bad(msgspec.Struct, frozen=True, gc=False):
@@ -68,12 +80,61 @@ def decode(lines: Sequence[bytes], *, nested: bool) -> Iterator[Table | Bad]:
     With *nested*, objects inside objects become dotted keys; else they stay values.
     """
     kind = _learn(lines, nested)
+    rows: list[int] = []
+    blocks: list[list[Values]] = []
+    others = Shapes()
     for start in range(0, len(lines), BLOCK):
-        yield from _block(lines[start : start + BLOCK], start, kind, nested)
+        block = lines[start : start + BLOCK]
+        fits, misfits = _fit(block, kind)
+        if fits and kind is not None:
+            blocks.append(kind.columns(fits))
+            rows += _without(start, len(block), misfits)
+        for i in misfits:
+            found = record(block[i])
+            if isinstance(found, str):
+                yield Bad(start + i, found)
+            else:
+                others.add(start + i, flat(found) if nested else found)
+    if blocks and kind is not None:
+        yield Table(rows, kind.names, [_joined(parts) for parts in zip(*blocks, strict=True)])
+    yield from others.tables()
+
+
+def _fit(lines: Sequence[bytes], kind: _Learned | None) -> tuple[list[Any], Sequence[int]]:
+    """The lines that are of *kind*, decoded, and the places of those that are not."""
+    if kind is None:
+        return [], range(len(lines))
+    decode_one = kind.decode
+    try:
+        return list(map(decode_one, lines)), ()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # at least one line is different: look at each
+    fits: list[Any] = []
+    misfits: list[int] = []
+    for i, line in enumerate(lines):
+        try:
+            fits.append(decode_one(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            misfits.append(i)
+    return fits, misfits
+
+
+def _without(start: int, count: int, misfits: Sequence[int]) -> Iterable[int]:
+    if not misfits:
+        return range(start, start + count)
+    out = set(misfits)
+    return (start + i for i in range(count) if i not in out)
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    series = [part for part in parts if isinstance(part, pl.Series)]
+    if len(series) == len(parts):
+        return pl.concat(series) if len(series) > 1 else series[0]
+    return [value for part in parts for value in part]
 
 
 def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
-    """*nested* with the objects inside it as dotted keys.
+    """*nested* with the objects inside it as dotted keys; an empty one says nothing.
 
     >>> flat({"http": {"request": {"method": "GET"}}, "a": [1]})
     {'http.request.method': 'GET', 'a': [1]}
@@ -85,54 +146,15 @@ def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
     prefixes = [""]
     while stack:
         for key, value in stack[-1]:
-            name = prefixes[-1] + key
-            if type(value) is dict and value and len(name) < 512:
+            if type(value) is dict:
                 stack.append(iter(value.items()))
-                prefixes.append(name + ".")
+                prefixes.append(f"{prefixes[-1]}{key}.")
                 break
-            out[name] = value
+            out[prefixes[-1] + key] = value
         else:
             stack.pop()
             prefixes.pop()
     return out
-
-
-def _block(
-    lines: Sequence[bytes], start: int, kind: _Learned | None, nested: bool
-) -> Iterator[Table | Bad]:
-    rows = range(start, start + len(lines))
-    if kind is not None:
-        try:
-            yield kind.table(rows, map(kind.decode, lines))
-            return
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass  # at least one line is different: look at each
-    yield from _each(lines, rows, kind, nested)
-
-
-def _each(
-    lines: Sequence[bytes], rows: Sequence[int], kind: _Learned | None, nested: bool
-) -> Iterator[Table | Bad]:
-    fits: list[Any] = []
-    fitting: list[int] = []
-    shapes = Shapes()
-    for row, line in zip(rows, lines, strict=True):
-        if kind is not None:
-            try:
-                fits.append(kind.decode(line))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass
-            else:
-                fitting.append(row)
-                continue
-        found = record(line)
-        if isinstance(found, str):
-            yield Bad(row, found)
-        else:
-            shapes.add(row, flat(found) if nested else found)
-    if kind is not None and fits:
-        yield kind.table(fitting, fits)
-    yield from shapes.tables()
 
 
 class Shapes:
@@ -203,50 +225,114 @@ def _too_deep(found: dict[str, Any]) -> bool:
     return True
 
 
-class _Learned(msgspec.Struct, frozen=True, gc=False):
+class _Learned(msgspec.Struct, frozen=True):
     """A struct type for the objects of one chunk."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...]  #: dotted, where objects are inside
+    fields: tuple[_Field, ...]
     decode: Any
 
-    def table(self, rows: Sequence[int], records: Iterable[Any]) -> Table:
-        tuples = map(msgspec.structs.astuple, records)
-        return Table(rows, self.names, list(zip(*tuples, strict=True)))
+    def columns(self, records: list[Any]) -> list[Values]:
+        """The values of *records*, key by key."""
+        out: list[Values] = []
+        _gather(records, self.fields, out)
+        return out
+
+
+# A key and what it holds: a type, or the fields of an object inside.
+_Field = tuple[str, "type | tuple[Any, ...]"]
+
+
+def _gather(records: Iterable[Any], fields: tuple[_Field, ...], out: list[Values]) -> None:
+    columns = zip(*map(msgspec.structs.astuple, records), strict=True)
+    for (_, holds), values in zip(fields, columns, strict=True):
+        if isinstance(holds, tuple):
+            blank = _struct(holds)()  # an absent object is one without values
+            _gather([blank if v is None else v for v in values], holds, out)
+        else:
+            out.append(_typed(values, holds))
+
+
+def _typed(values: Sequence[Any], kind: type) -> Values:
+    """A series, where the values are what they were in the first lines."""
+    dtype = _DTYPES.get(kind)
+    if dtype is None or (kind is float and int in set(map(type, values))):
+        return values
+    try:
+        return pl.Series(values, dtype=dtype, strict=True)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):  # more than 63 bits
+        return values
 
 
 def _learn(lines: Sequence[bytes], nested: bool) -> _Learned | None:
-    """What the first lines look like, if a struct can say it: flat, with few keys."""
-    seen: dict[str, type] = {}
+    """What the first lines look like, if a struct can say it."""
+    seen: dict[str, Any] = {}
     for line in islice(lines, _LEARN):
         found = record(line)
-        if isinstance(found, str):
+        if isinstance(found, dict) and not _note(seen, found, nested):
+            return None
+    fields = _fields(seen)
+    names = tuple(_names(fields, ""))
+    if not names or len(names) > _MOST_KEYS or len(set(names)) < len(names):
+        return None
+    return _Learned(names, fields, msgspec.json.Decoder(_struct(fields)).decode)
+
+
+def _note(seen: dict[str, Any], found: dict[str, Any], nested: bool) -> bool:
+    """Add the types in *found* to *seen*; false where one key has values of different types."""
+    for key, value in found.items():
+        kind = type(value)
+        if kind is dict and nested:
+            inner = seen.setdefault(key, {})
+            if inner is type(None):
+                inner = seen[key] = {}
+            if type(inner) is not dict or not _note(inner, value, nested):
+                return False
             continue
-        for key, value in found.items():
-            kind = type(value)
-            before = seen.get(key, kind)
-            if before is type(None):
-                before = kind
-            if kind is not before and kind is not type(None):
-                if {kind, before} != {int, float}:
-                    return None
-                before = float
-            seen[key] = before
-    if not seen or len(seen) > _MOST_KEYS or any("\0" in key for key in seen):
-        return None
-    # Objects inside: only the one that tocsin's own events have is worth a struct of its own.
-    if any(kind is dict and (nested or key != "attributes") for key, kind in seen.items()):
-        return None
-    return _struct(tuple(seen.items()))
+        if kind is dict and key != "attributes":
+            return False
+        before = seen.get(key, kind)
+        if type(before) is dict:
+            if value is not None:
+                return False
+            continue
+        if before is type(None):
+            before = kind
+        if kind is not before and kind is not type(None):
+            if {kind, before} != {int, float}:
+                return False
+            before = float
+        seen[key] = before
+    return True
 
 
-@lru_cache(maxsize=64)
-def _struct(fields: tuple[tuple[str, type], ...]) -> _Learned:
-    names = tuple(key for key, _ in fields)
-    kind = msgspec.defstruct(
+def _fields(seen: dict[str, Any]) -> tuple[_Field, ...]:
+    return tuple(
+        (key, _fields(holds) if type(holds) is dict else holds)
+        for key, holds in seen.items()
+        if holds != {}
+    )
+
+
+def _names(fields: tuple[_Field, ...], prefix: str) -> Iterator[str]:
+    for key, holds in fields:
+        if isinstance(holds, tuple):
+            yield from _names(holds, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+@lru_cache(maxsize=256)
+def _struct(fields: tuple[_Field, ...]) -> type[msgspec.Struct]:
+    def kind(holds: type | tuple[Any, ...]) -> Any:
+        if isinstance(holds, tuple):
+            return _struct(holds) | None
+        return _LOOSE if holds is dict else _TYPES[holds]
+
+    return msgspec.defstruct(
         "Learned",
-        [(f"f{i}", _Loose if t is dict else _TYPES[t], None) for i, (_, t) in enumerate(fields)],
-        rename={f"f{i}": name for i, name in enumerate(names)},
+        [(f"f{i}", kind(holds), None) for i, (_, holds) in enumerate(fields)],
+        rename={f"f{i}": key for i, (key, _) in enumerate(fields)},
         forbid_unknown_fields=True,
         gc=False,
     )
-    return _Learned(names, msgspec.json.Decoder(kind).decode)

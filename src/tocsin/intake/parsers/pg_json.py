@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 import polars as pl
 
 from tocsin.intake.origin import Origin
+from tocsin.intake.parsers.attributes import PLAIN_KEY
 from tocsin.intake.parsers.lines import keep, plain, stitch
-from tocsin.intake.parsers.objects import Bad, Table, decode
+from tocsin.intake.parsers.objects import Bad, Table, Values, decode
 from tocsin.intake.parsers.postgres import FOREIGN, KEYS, columns
 from tocsin.intake.parsers.readers import READERS, Context
 
@@ -42,13 +40,20 @@ def _texts(table: Table) -> pl.DataFrame:
     """The keys as text; keys that PostgreSQL does not have are marked as foreign."""
     context = Context("UTC", 0)
     known = [
-        _text(values, context).alias(name if name in KEYS else FOREIGN + name)
+        _text(values, context).alias(name if name in KEYS else FOREIGN + _plain(name))
         for name, values in zip(table.names, table.columns, strict=True)
     ]
     return pl.DataFrame([pl.Series("_row", table.rows, dtype=pl.Int64), *known])
 
 
-def _text(values: Sequence[Any], context: Context) -> pl.Series:
+def _plain(name: str) -> str:
+    """*name* without what would have to be escaped in JSON."""
+    return "".join(c if PLAIN_KEY.fullmatch(c) else "_" for c in name)
+
+
+def _text(values: Values, context: Context) -> pl.Series:
+    if isinstance(values, pl.Series) and values.dtype != pl.String():
+        return values.cast(pl.String)
     read = READERS["text"](values, context)
     if not read.left:
         return read.values

@@ -6,13 +6,11 @@ the server's own words lose the values that it quotes in them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import msgspec
 import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
+from tocsin.intake.parsers.attributes import pack
 from tocsin.intake.parsers.readers import LEVELS
 from tocsin.intake.parsers.statement import fingerprint
 
@@ -255,15 +253,11 @@ def _who(frame: pl.DataFrame) -> pl.DataFrame:
         local_host=pl.when(~is_ip).then("remote_host"),
         client_port=col("remote_port").cast(pl.Int64, strict=False),
     )
-    wanted = [*_KEPT, *(name for name in frame.columns if name.startswith(FOREIGN))]
-    kept = [name for name in wanted if frame[name].is_not_null().any()]
-    keys = [name.removeprefix(FOREIGN) for name in kept]
-    encode = msgspec.json.encode
-    rows: Sequence[tuple[str | None, ...]] = frame.select(kept).rows()
-    packed = [
-        encode({k: v for k, v in zip(keys, row, strict=True) if v and v != "0"}).decode()
-        for row in rows
-    ]
-    return frame.with_columns(
-        attributes=pl.Series(packed, dtype=pl.String).replace("{}", None)
-    ).drop("object")
+    zero = (
+        pl.when(col("txid") != "0").then("txid"),
+        pl.when(col("query_id") != "0").then("query_id"),
+    )
+    frame = frame.with_columns(*zero)
+    kept = {name: frame[name] for name in _KEPT}
+    kept |= {n.removeprefix(FOREIGN): frame[n] for n in frame.columns if n.startswith(FOREIGN)}
+    return frame.with_columns(pack(kept).alias("attributes")).drop("object")

@@ -7,7 +7,7 @@ it, so that nothing is lost: the caller keeps it in ``attributes``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ import polars as pl
 from tocsin.event import read_kind
 from tocsin.event.kinds import ARGUMENTS
 from tocsin.intake.parsers import times
+from tocsin.intake.parsers.objects import Values
 
 __all__ = ["READERS", "Column", "Context", "split_target"]
 
@@ -54,11 +55,13 @@ class Column(msgspec.Struct, frozen=True):
     extra: dict[int, dict[str, Any]] = {}
 
 
-Reader = Callable[[Sequence[Any], Context], Column]
+Reader = Callable[[Values, Context], Column]
 
 
-def _series(values: Sequence[Any], dtype: pl.DataType) -> pl.Series | None:
+def _series(values: Values, dtype: pl.DataType) -> pl.Series | None:
     """The values as they are, if all are of one type."""
+    if isinstance(values, pl.Series):
+        return values if values.dtype == dtype else None
     try:
         return pl.Series(values, dtype=dtype, strict=True)
     except (TypeError, OverflowError, pl.exceptions.PolarsError):
@@ -66,9 +69,11 @@ def _series(values: Sequence[Any], dtype: pl.DataType) -> pl.Series | None:
 
 
 def _each(
-    values: Sequence[Any], dtype: pl.DataType, read: Callable[[Any], Any], wrong: str | None = None
+    values: Values, dtype: pl.DataType, read: Callable[[Any], Any], wrong: str | None = None
 ) -> Column:
     """Read value by value; what *read* answers with ``None`` is left over."""
+    if isinstance(values, pl.Series):
+        return _by_value(values, dtype, read, wrong)
     left: dict[int, Any] = {}
     out: list[Any] = []
     for i, value in enumerate(values):
@@ -79,7 +84,24 @@ def _each(
     return Column(pl.Series(out, dtype=dtype), left, wrong)
 
 
-def strict_text(values: Sequence[Any], _context: Context) -> Column:
+def _by_value(
+    values: pl.Series, dtype: pl.DataType, read: Callable[[Any], Any], wrong: str | None
+) -> Column:
+    """Read each different value once."""
+    different = values.drop_nulls().unique()
+    if different.is_empty():
+        return Column(pl.repeat(None, len(values), dtype=dtype, eager=True))
+    found = pl.Series([read(value) for value in different], dtype=dtype)
+    out = values.replace_strict(different, found, default=None, return_dtype=dtype)
+    missing = values.filter(out.is_null() & values.is_not_null()).unique()
+    if missing.is_empty() or (not wrong and set(missing) <= {"", "-"}):
+        return Column(out)
+    places = (out.is_null() & values.is_not_null()).arg_true()
+    left = {i: values[i] for i in places if wrong or values[i] not in ("", "-")}
+    return Column(out, left, wrong)
+
+
+def strict_text(values: Values, _context: Context) -> Column:
     """Text that must be text."""
     if (series := _series(values, pl.String())) is not None:
         return Column(series)
@@ -88,7 +110,7 @@ def strict_text(values: Sequence[Any], _context: Context) -> Column:
     return Column(pl.Series(out, dtype=pl.String), left, "text")
 
 
-def text(values: Sequence[Any], _context: Context) -> Column:
+def text(values: Values, _context: Context) -> Column:
     """Text, or a number written as text; ``-`` and nothing mean that there is none."""
     if (series := _series(values, pl.String())) is None:
         return _each(values, pl.String(), _as_text)
@@ -108,7 +130,7 @@ def _as_text(value: Any) -> str | None:
     return None
 
 
-def strict_int(values: Sequence[Any], _context: Context) -> Column:
+def strict_int(values: Values, _context: Context) -> Column:
     """A whole number that must be one."""
     if (series := _integers(values)) is not None:
         return Column(series)
@@ -117,16 +139,16 @@ def strict_int(values: Sequence[Any], _context: Context) -> Column:
     )
 
 
-def integer(values: Sequence[Any], _context: Context) -> Column:
+def integer(values: Values, _context: Context) -> Column:
     """A whole number, or one written as text."""
     if (series := _integers(values)) is not None:
         return Column(series)
     return _each(values, pl.Int64(), _as_int)
 
 
-def _integers(values: Sequence[Any]) -> pl.Series | None:
+def _integers(values: Values) -> pl.Series | None:
     # Polars takes True for 1 without a word.
-    if any(type(v) is bool for v in values):
+    if not isinstance(values, pl.Series) and any(type(v) is bool for v in values):
         return None
     return _series(values, pl.Int64())
 
@@ -156,16 +178,17 @@ def _duration(unit: str) -> Reader:
             return found if 0 <= found < 2**63 else None
         return None
 
-    def reader(values: Sequence[Any], _context: Context) -> Column:
-        series = _series(values, pl.Float64())
-        if series is not None and series.fill_null(0).is_between(0, 1e9).all():
+    def reader(values: Values, _context: Context) -> Column:
+        series = values if isinstance(values, pl.Series) else _series(values, pl.Float64())
+        is_number = series is not None and series.dtype.is_numeric()
+        if series is not None and is_number and series.fill_null(0).is_between(0, 10**9).all():
             return Column((series * scale).round(0).cast(pl.Int64))
         return _each(values, pl.Int64(), read)
 
     return reader
 
 
-def time(values: Sequence[Any], context: Context) -> Column:
+def time(values: Values, context: Context) -> Column:
     """An instant, as text or as a number of seconds, milli-, micro- or nanoseconds."""
     series = _series(values, pl.String())
     if series is not None:
@@ -177,6 +200,8 @@ def time(values: Sequence[Any], context: Context) -> Column:
             "a time",
             {times.ASSUMED: found["assumed"]} if found["assumed"].any() else {},
         )
+    if isinstance(values, pl.Series) and (counted := _counted(values)) is not None:
+        return Column(counted)
     left: dict[int, Any] = {}
     out: list[int | None] = []
     assumed: list[bool] = []
@@ -195,7 +220,25 @@ def time(values: Sequence[Any], context: Context) -> Column:
     return Column(pl.Series(out, dtype=pl.Int64).cast(times.INSTANT), left, "a time", more)
 
 
-def texts(values: Sequence[Any], _context: Context) -> Column:
+def _counted(values: pl.Series) -> pl.Series | None:
+    """Instants of numbers that all count in one unit."""
+    low, high = values.min(), values.max()
+    if not values.dtype.is_numeric() or not isinstance(low, int | float) or low < 0:
+        return None
+    for below, unit in ((1e11, 10**9), (1e14, 10**6), (1e17, 10**3), (2.0**63, 1)):
+        if isinstance(high, int | float) and high < below:
+            if low < below / 1000 and unit != 10**9:
+                return None  # not all in one unit
+            if unit == 10**9 and high * unit >= 2.0**63:
+                return None
+            if values.dtype == pl.Int64:
+                return (values * unit).cast(times.INSTANT)
+            micros = (values * (unit / 1000)).round(0).cast(pl.Int64)
+            return (micros * 1000).cast(times.INSTANT)
+    return None
+
+
+def texts(values: Values, _context: Context) -> Column:
     """A list of texts; a single text is a list of one."""
 
     def read(value: Any) -> list[str] | None:
@@ -208,7 +251,7 @@ def texts(values: Sequence[Any], _context: Context) -> Column:
     return _each(values, pl.List(pl.String()), read)
 
 
-def strict_texts(values: Sequence[Any], _context: Context) -> Column:
+def strict_texts(values: Values, _context: Context) -> Column:
     """A list of texts that must be one."""
 
     def read(value: Any) -> list[str] | None:
@@ -218,31 +261,23 @@ def strict_texts(values: Sequence[Any], _context: Context) -> Column:
     return _each(values, pl.List(pl.String()), read, "a list of texts")
 
 
-def kind(values: Sequence[Any], _context: Context) -> Column:
+def kind(values: Values, _context: Context) -> Column:
     """What happened, as people write it; its arguments become columns or attributes."""
-    memo: dict[str, tuple[str | None, tuple[str, ...]]] = {}
-    out: list[str | None] = []
-    left: dict[int, Any] = {}
-    extra: dict[int, dict[str, Any]] = {}
-    for i, value in enumerate(values):
-        if type(value) is not str:
-            out.append(None)
-            if value is not None:
-                left[i] = value
-            continue
-        known = memo.get(value)
-        if known is None:
-            found, arguments = read_kind(value)
-            known = (None if found is None else str(found), arguments)
-            if len(memo) < 4096:
-                memo[value] = known
-        name, given = known
-        out.append(name)
-        if name is None:
-            left[i] = value
-        elif given:
-            extra[i] = _arguments(name, given)
-    return Column(pl.Series(out, dtype=pl.String), left, "a kind of event", extra=extra)
+    known: dict[str, tuple[str | None, dict[str, Any]]] = {}
+    series = _series(values, pl.String())
+    different: Iterable[Any] = values if series is None else series.unique()
+    for value in different:
+        if type(value) is str and value not in known:
+            found, given = read_kind(value)
+            name = None if found is None else str(found)
+            known[value] = name, _arguments(name, given) if name and given else {}
+    column = _each(
+        values, pl.String(), lambda v: known[v][0] if type(v) is str else None, "a kind of event"
+    )
+    if not any(extra for _, extra in known.values()):
+        return column
+    extra = {i: more for i, v in enumerate(values) if type(v) is str and (more := known[v][1])}
+    return msgspec.structs.replace(column, extra=extra)
 
 
 def _arguments(name: str, given: tuple[str, ...]) -> dict[str, Any]:
@@ -254,7 +289,7 @@ def _arguments(name: str, given: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _words(known: dict[str, str]) -> Reader:
-    def reader(values: Sequence[Any], _context: Context) -> Column:
+    def reader(values: Values, _context: Context) -> Column:
         series = _series(values, pl.String())
         if series is not None:
             found = series.str.to_lowercase().replace_strict(
@@ -271,12 +306,11 @@ def _words(known: dict[str, str]) -> Reader:
     return reader
 
 
-def address(values: Sequence[Any], _context: Context) -> Column:
+def address(values: Values, _context: Context) -> Column:
     """An IP address, with or without a port; a name is none."""
     series = _series(values, pl.String())
     if series is not None and series.str.contains(r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})$").all():
         return Column(series)
-    ports: list[int | None] = []
 
     def read(value: Any) -> str | None:
         match = _ADDRESS.fullmatch(value) if type(value) is str else None
@@ -284,13 +318,12 @@ def address(values: Sequence[Any], _context: Context) -> Column:
             return None
         if match[2] and value.count(":") > 1 and not value.startswith("["):
             return str(value)  # the tail of an IPv6 address is no port
-        ports.append(int(match[2]) if match[2] else None)
         return match[1]
 
     return _each(values, pl.String(), read)
 
 
-def version(values: Sequence[Any], _context: Context) -> Column:
+def version(values: Values, _context: Context) -> Column:
     """``HTTP/1.1`` as 1.1, ``HTTP/2.0`` as 2."""
 
     def read(value: Any) -> str | None:
@@ -298,12 +331,7 @@ def version(values: Sequence[Any], _context: Context) -> Column:
             return m[1].removesuffix(".0") if m[1][0] in "23" else m[1]
         return None
 
-    memo = {v: read(v) for v in set(values)} if _hashable(values) else {}
-    return _each(values, pl.String(), (lambda v: memo.get(v)) if memo else read)
-
-
-def _hashable(values: Sequence[Any]) -> bool:
-    return all(type(v) is str or v is None for v in values)
+    return _each(values, pl.String(), read)
 
 
 def split_target(series: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -312,7 +340,7 @@ def split_target(series: pl.Series) -> tuple[pl.Series, pl.Series]:
     return cut["field_0"], cut["field_1"]
 
 
-def target(values: Sequence[Any], context: Context) -> Column:
+def target(values: Values, context: Context) -> Column:
     """A request target: the query goes to a column of its own."""
     column = text(values, context)
     path, query = split_target(column.values)
