@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -9,23 +10,25 @@ from typing import Any
 import msgspec
 import polars as pl
 
-__all__ = ["HIDDEN", "columns_wide", "instants", "json_objects", "visible"]
+__all__ = ["HIDDEN", "columns_wide", "instants", "json_objects"]
 
-#: What moves the cursor, reverses the text or cannot be seen, for Polars and by category.
+#: What moves the cursor, reverses the text or cannot be seen; for Polars, and by category.
 HIDDEN = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
-def json_objects(frame: pl.DataFrame) -> Iterator[bytes]:
+def json_objects(frame: pl.DataFrame) -> Iterator[str]:
     """Each row as a JSON object in the frame's order, nulls left out, times in RFC 3339."""
     names = frame.columns
     plain = frame.with_columns(
         instants(name) for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)
     )
     for row in plain.iter_rows():
-        yield msgspec.json.encode(
+        line = msgspec.json.encode(
             {n: _json_value(n, v) for n, v in zip(names, row, strict=True) if v is not None}
-        )
+        ).decode()
+        # JSON allows most of what is hidden as it is; a terminal would obey it.
+        yield line if line.isprintable() else "".join(map(_shown, line))
 
 
 def instants(name: str) -> pl.Expr:
@@ -34,17 +37,6 @@ def instants(name: str) -> pl.Expr:
     nanos = pl.col(name).dt.nanosecond().cast(pl.String).str.zfill(9).str.strip_chars_end("0")
     point = pl.when(nanos == "").then(pl.lit("")).otherwise(pl.lit("."))
     return pl.concat_str(seconds, point, nanos, pl.lit("Z")).alias(name)
-
-
-def visible(text: str) -> str:
-    """*text* with everything escaped that a terminal would obey rather than show.
-
-    >>> print(visible("a\\x1b[2Jb\\n\\u202ec"))
-    a\\x1b[2Jb\\n\\u202ec
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_shown(char) for char in text)
 
 
 def columns_wide(text: str) -> int:
@@ -58,6 +50,10 @@ def columns_wide(text: str) -> int:
     return sum(_width(char) for char in text)
 
 
+def _shown(char: str) -> str:
+    return json.dumps(char)[1:-1] if unicodedata.category(char) in _HIDDEN else char
+
+
 def _json_value(name: str, value: Any) -> Any:
     if name == "attributes":
         try:
@@ -65,12 +61,6 @@ def _json_value(name: str, value: Any) -> Any:
         except msgspec.DecodeError:
             return value  # never JSON in a vault of ours; if it is damaged, it is shown as text
     return value
-
-
-def _shown(char: str) -> str:
-    if unicodedata.category(char) not in _HIDDEN:
-        return char
-    return char.encode("unicode_escape").decode()
 
 
 def _width(char: str) -> int:
