@@ -41,8 +41,10 @@ def test_what_was_committed_is_there_after_opening_again(tmp_path: Path) -> None
 
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
-    open_catalog(path)
-    assert path.stat().st_mode & 0o777 == 0o600
+    with open_catalog(path).begin() as connection:
+        connection.execute(cursors.insert().values(name="detect", seq=7))
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert set(modes.values()) == {0o600}, modes
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

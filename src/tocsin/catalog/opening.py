@@ -25,6 +25,8 @@ def open_catalog(path: Path) -> sa.Engine:
     written by a newer tocsin.
     """
     existed = path.exists()
+    # Made here rather than by SQLite, whose side files take the mode that they find.
+    path.touch(mode=0o600)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
     event.listen(engine, "connect", _prepare)
     try:
@@ -37,8 +39,6 @@ def open_catalog(path: Path) -> sa.Engine:
             f"{path}: not a readable catalog ({error.orig}); move it away, and tocsin rebuilds "
             "what the vault needs of it"
         ) from error
-    if not existed:
-        path.chmod(0o600)
     return engine
 
 

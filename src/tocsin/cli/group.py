@@ -45,7 +45,8 @@ class Commands(click.Group):
         except click.UsageError as error:
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
             if close and "No such command" in error.message:
-                error.message = f"No such command {args[0]!r}. Did you mean {close[0]!r}?"
+                words = f"No such command {args[0]!r}. Did you mean {close[0]!r}?"
+                raise click.UsageError(words, ctx) from error
             raise
 
 

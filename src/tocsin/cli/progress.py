@@ -47,7 +47,7 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
-    def at(self, done: int, found: str = "") -> None:
+    def at(self, done: int, found: str = "", *, total: int | None = None) -> None:
         """*done* bytes are behind us; *found* says what was seen on the way."""
         if self._bar:
-            self._bar.update(self._task, completed=done, found=found)
+            self._bar.update(self._task, completed=done, found=found, total=total or self._total)

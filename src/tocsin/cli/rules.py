@@ -40,35 +40,28 @@ def list_(directories: tuple[str, ...], as_json: bool) -> None:
     settings = loaded().settings
     rules = load_rules([*settings.rules, *directories], with_pack=settings.pack)
     blind = {b.rule: ", ".join(b.fields) for b in rules.blind}
-    rows = [
-        {
-            "id": rule.id,
-            "title": rule.title,
-            "level": str(rule.level),
-            "file": rule.file,
-            "owasp": list(rule.owasp),
-            "attack": list(rule.attack),
-            "author": rule.author,
-            "tests": len(rule.tests),
-            "blind": blind.get(rule.id),
-        }
-        for rule in (*rules.rules, *rules.correlations)
-    ]
+    every = (*rules.rules, *rules.correlations)
     if as_json:
-        for row in rows:
-            json_line(row)
+        for rule in every:
+            json_line(
+                {
+                    "id": rule.id,
+                    "title": rule.title,
+                    "level": rule.level,
+                    "file": rule.file,
+                    "owasp": rule.owasp,
+                    "attack": rule.attack,
+                    "author": rule.author,
+                    "tests": len(rule.tests),
+                    "blind": blind.get(rule.id),
+                }
+            )
     else:
         table(
             ["id", "level", "title", "owasp", "blind for"],
             [
-                [
-                    str(r["id"]),
-                    str(r["level"]),
-                    str(r["title"]),
-                    ", ".join(r["owasp"] or ()),
-                    r["blind"] or "",
-                ]  # type: ignore[arg-type, list-item]  # lists of text
-                for r in rows
+                [rule.id, rule.level, rule.title, ", ".join(rule.owasp), blind.get(rule.id, "")]
+                for rule in every
             ],
         )
     for problem in rules.problems:
@@ -105,8 +98,8 @@ def test(which: tuple[str, ...], directories: tuple[str, ...], as_json: bool) ->
                 mark = "pass" if result.passed else "FAIL"
                 put(
                     visible(
-                        f"{mark}  {file.name}  {result.name}"
-                        + (f": {result.why}" if result.why else "")
+                        f"{mark}  {file.name}  {result.test}"
+                        + (f": {result.message}" if result.message else "")
                     )
                 )
     sys.exit(1 if failed else 0)

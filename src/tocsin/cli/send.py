@@ -51,7 +51,7 @@ def command(
     import httpx2
 
     from tocsin.intake import PARSERS, boundary, read_records
-    from tocsin.intake.send import identity, pieces, send
+    from tocsin.intake.send import Sent, identity, pieces, send
     from tocsin.siem.reading import open_input, sniff_input
 
     if parser is not None and parser not in PARSERS:
@@ -66,6 +66,9 @@ def command(
                 def whole(data: bytes, named: str = named) -> int:
                     return boundary(data, named)
 
+                def hear(sent: Sent, progress: Progress = progress) -> None:
+                    progress.at(sent.bytes)
+
                 sent = send(
                     pieces(read_records(file, named), source, boundary=whole),
                     client=client,
@@ -74,7 +77,7 @@ def command(
                     parser=named,
                     insecure=insecure,
                     boundary=whole,
-                    progress=lambda s, p=progress: p.at(s.bytes),
+                    progress=hear,
                 )
             refused += len(sent.refused)
             if as_json:

@@ -99,6 +99,12 @@ def _greet(up: object) -> None:
         f"           tocsin search 'status:401' {at}\n"
         f"  prove    tocsin verify {at}"
     )
+    if up.house.vault.first_epoch_key is not None:
+        say(
+            "this is a new vault; for the auditor, and kept nowhere else, its first epoch key:\n"
+            f"  {up.house.vault.first_epoch_key.hex()}\n"
+            "keep it on another machine: with `tocsin verify --epoch-key FILE` it proves more (T2)"
+        )
     for problem in up.rules.problems:
         complain(f"{problem} (this rule is left out)")
 

@@ -23,7 +23,7 @@ class Chore:
     def __init__(
         self,
         name: str,
-        step: Callable[[], None],
+        step: Callable[[], object],
         *,
         pause: float,
         failed: Callable[[str, BaseException], None],
@@ -51,7 +51,9 @@ class Chore:
                 self._step()
             except Exception as error:  # the root of a thread
                 self.failures += 1
-                log.exception("%s failed", self.name)
+                trace = error if log.isEnabledFor(logging.DEBUG) else None
+                words = f"{type(error).__name__}: {error}"
+                log.error("%s failed and is tried again: %s", self.name, words, exc_info=trace)
                 if self.failures == 1:
                     self._tell(error)
                 self._stopping.wait(min(2.0**self.failures / 10, _LONGEST_PAUSE))

@@ -10,9 +10,9 @@ from itertools import groupby
 from pathlib import Path
 
 import httpx2
+import msgspec
 
 from tocsin.errors import UsageError
-from tocsin.event.codecs import to_json
 from tocsin.siem.access import NewToken
 from tocsin.siem.run import Up
 from tocsin.siem.story import APP, GATEWAY, LENGTH_NS, Step, story
@@ -85,6 +85,6 @@ def _parts(steps: list[Step]) -> Iterator[list[Step]]:
 
 def _bodies(part: list[Step]) -> Iterator[tuple[str, bytes]]:
     yield GATEWAY, "".join(step.line + "\n" for step in part).encode()
-    seen = [to_json(step.event) for step in part if step.event is not None]
+    seen = [msgspec.json.encode(step.event) for step in part if step.event is not None]
     if seen:
         yield APP, b"\n".join(seen) + b"\n"

@@ -12,8 +12,9 @@ from sqlalchemy.dialects.sqlite import insert
 from tocsin.catalog import positions as table
 from tocsin.errors import UsageError
 from tocsin.event import Event, Kind
-from tocsin.intake import PARSERS, Chunk, Origin, Tail, boundary, parse, sniff
+from tocsin.intake import PARSERS, Origin, boundary, parse, sniff
 from tocsin.intake.admit import admit
+from tocsin.intake.tail import Chunk, Tail
 from tocsin.settings import Follow
 from tocsin.vault import Vault
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import sqlalchemy as sa
 
@@ -270,19 +271,16 @@ class House(Verbs):
         self.settings = settings
         self.data = data
         source = key_source(settings, create=True)
+        catalog = open_catalog(data / _CATALOG)
         self.vault = Vault.open(
             data,
             source,
             sealing="process",
             epoch_rows=settings.epoch_rows,
             epoch_seconds=settings.epoch_seconds,
+            catalog=catalog,
         )
-        try:
-            self.ring = KeyRing(data / "keys", source)
-            catalog = open_catalog(data / _CATALOG)
-        except BaseException:
-            self.vault.close()
-            raise
+        self.ring = self.vault.ring
         super().__init__(
             catalog,
             Desk(
@@ -303,9 +301,8 @@ class House(Verbs):
 
     def status(self) -> dict[str, Any]:
         """How the vault is, in figures."""
-        import msgspec
-
-        return {"running": True, "data": str(self.data)} | msgspec.to_builtins(self.vault.status())
+        facts: dict[str, Any] = msgspec.to_builtins(self.vault.status())
+        return {"running": True, "data": str(self.data), "pid": os.getpid(), **facts}
 
     def tail(self, text: str) -> Iterator[pl.DataFrame]:
         """Rows that match, as they become durable; an empty frame each second shows life."""

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 import msgspec
 import polars as pl
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from tocsin import errors
@@ -33,21 +33,14 @@ __all__ = ["Remote", "answers", "routes"]
 
 _LENGTH = struct.Struct("<I")
 
-#: What each verb gives.  A verb that is not here cannot be called.
-_RESULTS: dict[str, Any] = {
-    "status": dict[str, Any],
-    "incidents": list[Incident],
-    "incident": tuple[Incident, list[Finding]],
-    "acknowledge": Incident,
-    "close": Incident,
-    "comment": Incident,
-    "suppress": MutedRow,
-    "muted": list[MutedRow],
-    "lift": None,
-    "create_token": str,
-    "tokens": list[TokenShown],
-    "revoke_token": None,
-}
+T = TypeVar("T")
+
+#: The verbs that can be called, and those that give rows.
+_VERBS = frozenset(
+    "status incidents incident acknowledge close comment suppress muted lift create_token tokens "
+    "revoke_token".split()
+)
+_ROW_VERBS = frozenset({"search", "tail"})
 
 
 def answers(path: Path) -> bool:
@@ -70,7 +63,7 @@ def routes(house: Access) -> list[BaseRoute]:
 
     async def call(request: Request) -> Response:
         verb = request.path_params["verb"]
-        if verb not in _RESULTS:
+        if verb not in _VERBS:
             return _refusal(UsageError(f"no such verb: {verb!r}; is the client a newer tocsin?"))
         try:
             arguments = _arguments(getattr(house, verb), await request.body())
@@ -81,6 +74,8 @@ def routes(house: Access) -> list[BaseRoute]:
 
     async def stream(request: Request) -> Response:
         verb = request.path_params["verb"]
+        if verb not in _ROW_VERBS:
+            return _refusal(UsageError(f"no such verb: {verb!r}; is the client a newer tocsin?"))
         try:
             arguments = _arguments(getattr(house, verb), await request.body())
             frames = await run_in_threadpool(getattr(house, verb), **arguments)
@@ -125,7 +120,7 @@ def _refusal(error: TocsinError) -> Response:
 
 
 def _words(error: TocsinError) -> bytes:
-    return JSONResponse({"error": type(error).__name__, "message": str(error)}).body  # type: ignore[return-value]  # bytes here
+    return msgspec.json.encode({"error": type(error).__name__, "message": str(error)})
 
 
 def _raise(body: bytes) -> typing.NoReturn:
@@ -157,14 +152,14 @@ class Remote:
         self._client.close()
         self._reachable.__exit__(None, None, None)
 
-    def _call(self, verb: str, **arguments: Any) -> Any:
+    def _call(self, verb: str, result: type[T], **arguments: Any) -> T:
         try:
             answer = self._client.post(f"/{verb}", content=msgspec.json.encode(arguments))
         except httpx2.HTTPError as error:
             raise VaultError(f"{self._path}: the running tocsin went away: {error}") from error
         if answer.status_code != 200:
             _raise(answer.content)
-        return msgspec.json.decode(answer.content, type=_RESULTS[verb])
+        return msgspec.json.decode(answer.content, type=result)
 
     def _rows(self, verb: str, **arguments: Any) -> Iterator[pl.DataFrame]:
         try:
@@ -179,7 +174,7 @@ class Remote:
 
     def status(self) -> dict[str, Any]:
         """How the running tocsin is."""
-        return self._call("status")
+        return self._call("status", dict[str, Any])
 
     def search(
         self, text: str, *, since: int | None, until: int | None, limit: int
@@ -195,51 +190,59 @@ class Remote:
         self, *, status: Status | None, severity: Severity | None, limit: int
     ) -> list[Incident]:
         """Incidents, the latest first."""
-        return self._call("incidents", status=status, severity=severity, limit=limit)
+        return self._call(
+            "incidents", list[Incident], status=status, severity=severity, limit=limit
+        )
 
     def incident(self, incident: str) -> tuple[Incident, list[Finding]]:
         """One incident and its findings."""
-        return self._call("incident", incident=incident)
+        return self._call("incident", tuple[Incident, list[Finding]], incident=incident)
 
     def acknowledge(self, incident: str, *, by: str, text: str) -> Incident:
         """Somebody takes it."""
-        return self._call("acknowledge", incident=incident, by=by, text=text)
+        return self._call("acknowledge", Incident, incident=incident, by=by, text=text)
 
     def close(self, incident: str, *, by: str, reason: CloseReason, text: str) -> Incident:
         """It is dealt with."""
-        return self._call("close", incident=incident, by=by, reason=reason, text=text)
+        return self._call("close", Incident, incident=incident, by=by, reason=reason, text=text)
 
     def comment(self, incident: str, *, by: str, text: str) -> Incident:
         """Write something down beside it."""
-        return self._call("comment", incident=incident, by=by, text=text)
+        return self._call("comment", Incident, incident=incident, by=by, text=text)
 
     def suppress(
         self, *, rule: str | None, entity: Entity | None, by: str, reason: str, expires_at: int
     ) -> MutedRow:
         """Mute a rule, an entity or both."""
         return self._call(
-            "suppress", rule=rule, entity=entity, by=by, reason=reason, expires_at=expires_at
+            "suppress",
+            MutedRow,
+            rule=rule,
+            entity=entity,
+            by=by,
+            reason=reason,
+            expires_at=expires_at,
         )
 
     def muted(self) -> list[MutedRow]:
         """Suppressions in force."""
-        return self._call("muted")
+        return self._call("muted", list[MutedRow])
 
     def lift(self, suppression: str, *, by: str) -> None:
         """End a suppression."""
-        self._call("lift", suppression=suppression, by=by)
+        self._call("lift", object, suppression=suppression, by=by)
 
     def create_token(self, token: NewToken, *, by: str) -> str:
         """A new source key."""
-        return self._call("create_token", token=token, by=by)
+        return self._call("create_token", str, token=token, by=by)
 
     def tokens(self) -> list[TokenShown]:
         """All source keys."""
-        return self._call("tokens")
+        return self._call("tokens", list[TokenShown])
 
     def revoke_token(self, token: str, *, by: str) -> None:
         """End a source key."""
-        self._call("revoke_token", token=token, by=by)
+        self._call("revoke_token", object, token=token, by=by)
 
 
 def _unpacked(chunks: Iterator[bytes]) -> Iterator[pl.DataFrame]:
