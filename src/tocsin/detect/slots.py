@@ -74,7 +74,22 @@ class Slots:
 
         No more than :attr:`stride` keys at once.
         """
-        return [self._one(key, again) for key, again in zip(keys, repeated, strict=True)]
+        protected, probation = self._protected, self._probation
+        found: list[int] = []
+        for key, again in zip(keys, repeated, strict=True):
+            slot = protected.get(key)
+            if slot is None:
+                slot = probation.pop(key, None)
+                if slot is not None:
+                    protected[key] = slot
+                else:
+                    slot = self._new()
+                    (protected if again else probation)[key] = slot
+            elif 2 * len(protected) > self.limit:
+                # Who was there last matters only when somebody may have to go.
+                protected.move_to_end(key)
+            found.append(slot)
+        return found
 
     def items(self) -> Iterator[tuple[str, int]]:
         """Every key and its slot."""
@@ -87,19 +102,6 @@ class Slots:
             return False
         self._free.append(self._evict())
         return True
-
-    def _one(self, key: str, again: bool) -> int:
-        slot = self._protected.get(key)
-        if slot is not None:
-            self._protected.move_to_end(key)
-            return slot
-        slot = self._probation.pop(key, None)
-        if slot is not None:
-            self._protected[key] = slot
-            return slot
-        slot = self._new()
-        (self._protected if again else self._probation)[key] = slot
-        return slot
 
     def _new(self) -> int:
         if self._free:
