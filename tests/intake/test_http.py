@@ -570,6 +570,24 @@ def test_a_body_over_the_limit_is_refused_before_and_after_inflation() -> None:
     refused(door.post(gzip.compress(line * 118), packed), 413)
 
 
+@pytest.mark.parametrize("media", [NDJSON, TEXT, ARRAY])
+def test_a_body_of_too_many_tiny_lines_is_refused(media: dict[str, str]) -> None:
+    """A few kilobytes, packed, can be millions of rows, each of which costs more than its bytes."""
+    door = Door(lines=1_000)
+    packed = {**media, "content-encoding": "zstd"}
+
+    def post(count: int) -> httpx2.Response:
+        body = b"[" + b",".join([b"{}"] * count) + b"]" if media is ARRAY else b"{}\n" * count
+        return door.post(zstandard.compress(body), packed)
+
+    assert post(1_000).json()["accepted"] == 1_000
+    refused(post(1_002), 413)
+    began = time.process_time()
+    refused(post(20_000_000), 413)
+    assert time.process_time() - began < 2
+    assert len(door.vault.rows) == 1_000
+
+
 def test_a_body_without_a_length_is_stopped_at_the_limit() -> None:
     door = Door(body_bytes=1_000)
     read = 0

@@ -11,23 +11,30 @@ import re
 import msgspec
 import polars as pl
 
-from tocsin.errors import Malformed
+from tocsin.errors import Malformed, TooLarge
 from tocsin.event import NAMES
 
 __all__ = ["first_fault", "to_lines"]
 
 _WAY_OUT = "correct it, or send with ?on_error=keep to have such lines kept as plain log events"
+_COMMAS = 10  # for each element that a limit allows; an event has some twenty
 _BYTE = re.compile(r" ?\(byte (\d+)\)")
 # How a parser speaks when one key is to blame: the key, and words of its own about it.
 _NAMED = re.compile(r"([a-z_]+): (not [a-z ]+)")
 
 
-def to_lines(body: bytes) -> bytes:
+def to_lines(body: bytes, *, limit: int) -> bytes:
     """The elements of a JSON array, or one JSON object, each on a line of its own.
 
-    >>> to_lines(b'[{"a": 1, "a": 2}, {"b":\\n 3}]')
+    Raises TooLarge where there may be far more than *limit* elements: each costs memory at once.
+
+    >>> to_lines(b'[{"a": 1, "a": 2}, {"b":\\n 3}]', limit=10)
     b'{"a": 1, "a": 2}\\n{"b":  3}'
     """
+    if body.count(b",") > limit * _COMMAS:
+        raise TooLarge(
+            "the array may have too many elements; send it in smaller parts, or as lines"
+        )
     one = body.lstrip()[:1] == b"{"
     try:
         elements = (

@@ -306,7 +306,10 @@ class _Door:
         """In a worker thread: from the bytes of a body to the vault's promise of a receipt."""
         data = inflate(body, options.encoding, limit=self._limits.inflated_bytes)
         data = data.removeprefix(_BOM)
-        lines = to_lines(data) if options.array else data
+        most = self._limits.lines
+        lines = to_lines(data, limit=most) if options.array else data
+        if lines.count(b"\n") > most:
+            raise TooLarge(f"the body has more than {most} lines; send it in smaller parts")
         parser = options.parser or self._road.sniff(lines[:_HEAD])
         frame = self._road.parse(lines, parser, origin, observed)
         refuse = options.on_error == "refuse" or (options.on_error is None and parser == NATIVE)

@@ -14,6 +14,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     body_bytes: int = 8 << 20  #: a body as sent
     inflated_bytes: int = 64 << 20  #: a body once inflated
+    lines: int = (
+        200_000  #: lines, or elements, of a body: two bytes may be one, and a row costs more
+    )
     waiting_bytes: int = 256 << 20  #: all bodies in work, as sent; inflated, ``workers`` at once
     body_seconds: float = 30.0  #: from the first wait for a body to its last byte
     workers: int = os.cpu_count() or 1  #: bodies decoded at once
