@@ -10,6 +10,7 @@ from types import MappingProxyType
 from tocsin.detect.episodes import VALUES, Episode
 from tocsin.detect.rule import CorrelationRule, Rule
 from tocsin.event import NAMES, Entity, Finding, Severity
+from tocsin.event.escape import visible
 
 __all__ = [
     "ENTITY_COLUMNS",
@@ -78,13 +79,7 @@ def plain(text: str, limit: int = _MAX_WORD) -> str:
     >>> plain("a\\r\\nb\\x1b[2J")
     'a\\\\r\\\\nb\\\\x1b[2J'
     """
-    cut = text[: limit + 1]
-    shown = "".join(c if c.isprintable() else _escaped(c) for c in cut[:limit])
-    return shown + "…" if len(cut) > limit else shown
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return visible(text[:limit]) + ("…" if len(text) > limit else "")
 
 
 def span(ns: int) -> str:
