@@ -18,6 +18,7 @@ from tocsin.event.kinds import LEVELS, Kind, read_kind
 from tocsin.event.sql import fingerprint, without_literals
 from tocsin.intake.origin import Origin
 from tocsin.intake.redact import redact_frame
+from tocsin.intake.signatures import mark
 
 __all__ = ["SKEW_NS", "admit", "hashed"]
 
@@ -46,7 +47,7 @@ def admit(
     )
     frame = _times(frame, time.time_ns() if now is None else now)
     frame = _hash_ids(frame, key or _PROCESS_KEY)
-    frame = redact_frame(_statements(frame))
+    frame = redact_frame(_statements(mark(frame)))
     frame = _kinds(_origin(frame, origin))
     return Batch(_canonical(_tags(_severity(frame))))
 

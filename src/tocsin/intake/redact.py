@@ -8,13 +8,10 @@ without a hit is clean, and ``event.redact`` runs on the rest.  Cells with escap
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
-import hyperscan
-import numpy as np
 import polars as pl
 
 from tocsin.event.batch import SCHEMA
@@ -30,6 +27,7 @@ from tocsin.event.redact import (
 )
 from tocsin.event.schema import NAMES, Type
 from tocsin.event.sensitive import HINTS
+from tocsin.intake.scan import Scanner
 
 __all__ = ["redact_frame", "redact_frame_slowly"]
 
@@ -41,10 +39,6 @@ _LISTS = tuple(n for n, c in NAMES.items() if c.type is Type.TEXTS)
 
 #: Columns that hold a line of a log, where a line of a printed key is expected.
 _LINES = ("message", "raw")
-
-#: A scan that reports more often than this stops, takes the row it is in as a whole, and goes on
-#: after it: a hostile value full of hits costs no more than a hostile value without.
-_HITS = 4096
 
 #: One scan is below 4 GiB in Hyperscan; far less keeps memory flat.
 _BYTES = 64 << 20
@@ -207,76 +201,17 @@ def _joined(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> pl.Serie
 
 def _scan_rows(texts: pl.Series) -> dict[int, _Hits | None]:
     """Hits of each row that has any; ``None`` for a row with too many to list."""
-    arrow = texts.to_arrow(compat_level=pl.CompatLevel.oldest())
-    offsets = np.frombuffer(arrow.buffers()[1], dtype=np.int64)[
-        arrow.offset : arrow.offset + len(arrow) + 1
-    ]
-    data = memoryview(arrow.buffers()[2] or b"")
-    found: dict[int, _Hits | None] = {}
-    start, last = int(offsets[0]), int(offsets[-1])
-    while start < last:
-        ids, ends, full = _scan(data[start:last])
-        if not ends:
-            break
-        places = np.asarray(ends, dtype=np.int64) + (start - 1)
-        rows = np.searchsorted(offsets, places, side="right") - 1
-        within = places - offsets[rows]
-        for row, place, ident in zip(rows.tolist(), within.tolist(), ids, strict=True):
-            hits = found.setdefault(row, set())
-            if hits is not None:
-                hits.add((place, ident != _ESCAPE_ID))
-        if not full:
-            break
-        worst = int(rows[-1])
-        found[worst] = None
-        start = int(offsets[worst + 1])
+    hits = _SCANNER.scan(texts)
+    found: dict[int, _Hits | None] = dict.fromkeys(hits.crowded)
+    plain = hits.ids != _ESCAPE_ID
+    for row, place, more in zip(
+        hits.rows.tolist(), hits.places.tolist(), plain.tolist(), strict=True
+    ):
+        places = found.setdefault(row, set())
+        if places is not None:
+            places.add((place, more))
     return found
 
 
 _ESCAPE_ID = len(HINTS)
-
-
-def _scan(data: memoryview) -> tuple[list[int], list[int], bool]:
-    """Pattern ids and end offsets of the hits, and whether the scan stopped because of too many."""
-    ids: list[int] = []
-    ends: list[int] = []
-
-    def on_match(ident: int, _start: int, end: int, _flags: int, _context: object) -> bool | None:
-        ids.append(ident)
-        ends.append(end)
-        return len(ends) >= _HITS or None
-
-    try:
-        # The stub knows only str and bytes; any buffer is taken, and this one is not copied.
-        _database().scan(cast("bytes", data), on_match, scratch=_scratch())
-    except hyperscan.ScanTerminated:
-        return ids, ends, True
-    return ids, ends, len(ends) >= _HITS
-
-
-_lock = threading.Lock()
-_local = threading.local()
-_compiled: list[hyperscan.Database] = []
-
-
-def _database() -> hyperscan.Database:
-    """The hints, compiled on first use (0.2 s), shared by all threads."""
-    with _lock:
-        if not _compiled:
-            patterns = [*HINTS, (ESCAPE, False)]
-            database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
-            database.compile(
-                expressions=[p.encode() for p, _ in patterns],
-                ids=list(range(len(patterns))),
-                flags=[hyperscan.HS_FLAG_CASELESS if caseless else 0 for _, caseless in patterns],
-            )
-            _compiled.append(database)
-        return _compiled[0]
-
-
-def _scratch() -> hyperscan.Scratch:
-    """Working memory of a scan; one a thread."""
-    scratch: hyperscan.Scratch | None = getattr(_local, "scratch", None)
-    if scratch is None:
-        scratch = _local.scratch = hyperscan.Scratch(_database())
-    return scratch
+_SCANNER = Scanner([*HINTS, (ESCAPE, False)])
