@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from tocsin.errors import QueryError, UsageError
+from tocsin.errors import Damaged, QueryError, UsageError
 from tocsin.event import Event, Kind
 from tocsin.event.batch import SCHEMA, Entries, from_events
 from tocsin.query import moment, predicate, search
@@ -243,3 +244,20 @@ def test_as_many_conditions_as_allowed_are_answered(shelve: Shelve, joint: str) 
     for term, times in (("{}/*1", 64), ("path:*{}*", 200), ("ip:10.0.{}.0/24", 180)):
         text = joint.join(term.format(i) for i in range(times))
         assert seqs(search(text, shelves, now=NOW)) == ([] if joint == " " else right[term])
+
+
+def test_a_shelf_that_cannot_be_read_is_named(
+    shelves: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "segment.parquet"
+    shelves[1].scan().collect().write_parquet(file)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4] + bytes(200) + whole[204:])
+    monkeypatch.setattr(shelves[1], "scan", lambda: pl.scan_parquet(file))
+    found = search("user:bob", shelves, now=NOW, limit=0)
+    assert len(next(found)) == 10
+    with pytest.raises(Damaged, match=r"entries 110 to 119 cannot be read: .*tocsin verify"):
+        next(found)
+    file.unlink()
+    with pytest.raises(Damaged, match="entries 110 to 119"):
+        list(search("user:bob", shelves, now=NOW, limit=0))

@@ -19,7 +19,7 @@ from tocsin.query.fields import SEQ, Form, find_field, form_of
 from tocsin.query.narrow import time_hull
 from tocsin.query.nodes import DAY, EARLIEST, EVERYTHING, LATEST, MINUTE, SECOND, Node
 from tocsin.query.reader import parse
-from tocsin.query.shelf import Shelf, between, relevant
+from tocsin.query.shelf import Shelf, between, collected, relevant
 
 __all__ = ["MAX_BUCKETS", "count", "histogram", "top"]
 
@@ -176,25 +176,17 @@ def _over_time(
         .with_columns(pl.when(pl.col(_VALUE).is_in(named)).then(pl.col(_VALUE)))
         .group_by(_BUCKET, _VALUE)
         .len()
-        .collect(engine="streaming")
     )
-    return {(b, v): c for b, v, c in rows.iter_rows()}
+    return {(b, v): c for b, v, c in collected(shelf, rows).iter_rows()}
 
 
 def _values(shelf: Shelf, rest: Node, name: str, now: int) -> Iterator[tuple[str, int]]:
-    yield from (
-        _kept(shelf, rest, now)
-        .select(_text(name).alias(_VALUE))
-        .drop_nulls()
-        .group_by(_VALUE)
-        .len()
-        .collect(engine="streaming")
-        .iter_rows()
-    )
+    texts = _kept(shelf, rest, now).select(_text(name).alias(_VALUE)).drop_nulls()
+    yield from collected(shelf, texts.group_by(_VALUE).len()).iter_rows()
 
 
 def _matching(shelf: Shelf, rest: Node, now: int) -> int:
-    found: int = _kept(shelf, rest, now).select(pl.len()).collect(engine="streaming").item()
+    found: int = collected(shelf, _kept(shelf, rest, now).select(pl.len())).item()
     return found
 
 

@@ -17,7 +17,7 @@ from tocsin.query.fields import SEQ, column_of, find_field
 from tocsin.query.narrow import Known, narrow
 from tocsin.query.nodes import EVERYTHING, Node
 from tocsin.query.reader import parse
-from tocsin.query.shelf import Shelf, between, relevant
+from tocsin.query.shelf import Shelf, between, collected, relevant
 
 __all__ = ["Predicate", "chosen_columns", "predicate", "search"]
 
@@ -92,7 +92,7 @@ def _hits(shelf: Shelf, rest: Node, now: int) -> pl.Series:
     rows = shelf.scan()
     if rest != EVERYTHING:
         rows = rows.filter(mask(rest, frozenset(shelf.columns), now))
-    return rows.select(SEQ).collect(engine="streaming").to_series()
+    return collected(shelf, rows.select(SEQ)).to_series()
 
 
 def _rows(shelf: Shelf, seqs: pl.Series, names: list[str] | None) -> pl.DataFrame:
@@ -107,8 +107,7 @@ def _rows(shelf: Shelf, seqs: pl.Series, names: list[str] | None) -> pl.DataFram
         picked = [pl.col(SEQ), *(pl.col(n) for n in wanted if n in have)]
     else:
         picked = [pl.col(SEQ), *(_column(n, have) for n in wanted)]
-    frame = shelf.scan().filter(near).select(picked).collect(engine="streaming")
-    return frame.sort(SEQ, descending=True)
+    return collected(shelf, shelf.scan().filter(near).select(picked)).sort(SEQ, descending=True)
 
 
 def _column(name: str, have: frozenset[str]) -> pl.Expr:

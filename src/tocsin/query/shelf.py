@@ -7,10 +7,11 @@ from typing import Protocol
 
 import polars as pl
 
+from tocsin.errors import Damaged
 from tocsin.query.narrow import Known, narrow
 from tocsin.query.nodes import LATEST, NOTHING, Instant, Node, Range, conjunction
 
-__all__ = ["Shelf", "between", "relevant"]
+__all__ = ["Shelf", "between", "collected", "relevant"]
 
 
 class Shelf(Protocol):
@@ -51,6 +52,18 @@ class Shelf(Protocol):
     def maybe(self, column: str, value: str) -> bool:
         """False only if *value* certainly does not occur in *column*."""
         ...
+
+
+def collected(shelf: Shelf, rows: pl.LazyFrame) -> pl.DataFrame:
+    """The rows of a question put to *shelf*; :class:`Damaged` when they cannot be read."""
+    try:
+        return rows.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        last = shelf.first_seq + shelf.rows - 1
+        raise Damaged(
+            f"entries {shelf.first_seq} to {last} cannot be read: {str(error).splitlines()[0]};"
+            " tocsin verify tells what is damaged"
+        ) from error
 
 
 def between(node: Node, since: int | None, until: int | None) -> Node:
