@@ -294,6 +294,7 @@ class House(Verbs):
             clock=clock,
         )
         self.stopping = threading.Event()
+        self.detected: Callable[[], int] = lambda: 0  #: the seq that detection has come to
 
     def tell(self, *events: Event) -> None:
         """Put events about tocsin itself into the vault; durable when it returns."""
@@ -302,7 +303,9 @@ class House(Verbs):
     def status(self) -> dict[str, Any]:
         """How the vault is, in figures."""
         facts: dict[str, Any] = msgspec.to_builtins(self.vault.status())
-        return {"running": True, "data": str(self.data), "pid": os.getpid(), **facts}
+        return {"running": True, "data": str(self.data), "pid": os.getpid(), **facts} | {
+            "detected_seq": self.detected()
+        }
 
     def tail(self, text: str) -> Iterator[pl.DataFrame]:
         """Rows that match, as they become durable; an empty frame each second shows life."""

@@ -87,6 +87,7 @@ async def _run(
             changed=lambda changes: _print(changes, printed),
             pause_seconds=settings.state_seconds,
         )
+        house.detected = lambda: detection.cursor
         tokens = Tokens(house.catalog)
         door, socket = _listeners(house, tokens, settings)
         up = Up(door.address, house.data, rules, house)

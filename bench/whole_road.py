@@ -1,0 +1,88 @@
+"""The whole road: batches over HTTP to a real ``tocsin up``, until sealed, proved and searched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bench.load import Spec
+from bench.report import Figure
+from bench.server import Server, corpora_rules, running, vault_directory
+from bench.traffic import bodies
+
+__all__ = ["main"]
+
+SIZE = 1_000  #: events a body
+DISTINCT = 200  #: bodies that differ; then they come again
+COUNT = 1_000  #: bodies sent in a timed run
+
+
+def main() -> list[Figure]:
+    """Throughput with every proof, disk use, memory, start."""
+    rules = corpora_rules()
+    named = "public web and proxy rules beside the pack" if rules else "the pack's rules"
+    figures: list[Figure] = []
+    with vault_directory() as directory:
+        path = directory / "bodies"
+        path.write_bytes(
+            msgspec.msgpack.encode(bodies(DISTINCT, SIZE, start=time.time_ns() - 600 * 10**9))
+        )
+        with running(directory, rules=rules) as server:
+            time.sleep(2)
+            figures += [
+                Figure.of("start", server.started_in, "s", at_most=3),
+                Figure.of("idle memory", server.memory() / 2**20, "MB", at_most=400, against=named),
+            ]
+            figures += _road(server, path)
+        figures.append(_disk(server.data))
+    return figures
+
+
+def _road(server: Server, path: Path) -> Iterator[Figure]:
+    key = server.key("bench", layer="app")
+    spec = Spec(port=server.port, key=key, bodies=str(path), count=100, connections=4)
+    server.load(spec)  # warm
+    _settle(server)
+    sent = msgspec.structs.replace(spec, count=COUNT)
+    began = time.monotonic()
+    before = server.status()["next_seq"]
+    outcome = server.load(sent)
+    last = _settle(server)
+    rows = server.status()["next_seq"] - before
+    took = last - began
+    yield Figure.of(
+        "whole road, acknowledged",
+        rows / outcome.seconds,
+        "events/s",
+        against="4 connections, zstd",
+    )
+    yield Figure.of(
+        "whole road, sealed, proved and searched", rows / took, "events/s", at_least=100_000
+    )
+    latencies = sorted(outcome.latencies)
+    yield Figure.of(
+        "whole road, answer to a batch, p50", latencies[len(latencies) // 2] * 1e3, "ms"
+    )
+    yield Figure.of(
+        "whole road, answer to a batch, p99", latencies[len(latencies) * 99 // 100] * 1e3, "ms"
+    )
+    yield Figure.of("whole road, batches pushed back", outcome.refused, "batches")
+
+
+def _settle(server: Server) -> float:
+    """Wait until all epochs that are full are sealed and detection has caught up; the moment."""
+    while True:
+        status = server.status()
+        behind = status["next_seq"] - status["detected_seq"]
+        if not behind and not status["jobs"] and not status["waiting_rows"]:
+            return time.monotonic()
+        time.sleep(0.05)
+
+
+def _disk(data: Path) -> Figure:
+    used = sum(p.stat().st_blocks * 512 for p in data.rglob("*") if p.is_file())
+    rows = (COUNT + 100) * SIZE
+    return Figure.of("disk, everything included", used / rows, "bytes/event", at_most=150)

@@ -1,0 +1,206 @@
+"""The main road, end to end, with real processes: in by HTTP and files, out as incidents."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+
+def line(ip: str, path: str, status: int, *, at: float | None = None, method: str = "GET") -> str:
+    when = datetime.fromtimestamp(at or time.time(), UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
+    return f'{ip} - - [{when}] "{method} {path} HTTP/1.1" {status} 120 "-" "curl/8"\n'
+
+
+def failures(ip: str, count: int = 25) -> bytes:
+    at = time.time() - 60
+    return "".join(
+        line(ip, "/api/v1/login", 401, at=at + n, method="POST") for n in range(count)
+    ).encode()
+
+
+def test_events_go_in_and_are_found_again_and_proved(up: Any) -> None:
+    key = up.token("orders", "--layer", "app")
+    body = b'{"time":"2026-11-23T10:00:00Z","kind":"authn_login_fail","user":"joe"}\n' * 3
+    answer = up.post(body, key)
+    assert (answer["accepted"], answer["repeated"]) == (3, False)
+    found = up.rows("search", "user:joe kind:authn_login_fail")
+    assert len(found) == 3
+    assert {row["source"] for row in found} == {"orders"}
+    assert up.here("verify").returncode == 0
+
+
+def test_attacks_in_a_gateway_log_become_an_incident_that_people_can_work_on(up: Any) -> None:
+    key = up.token("edge", "--parser", "nginx")
+    up.post(failures("198.51.100.7"), key, "text/plain")
+    (incident,) = up.until(lambda: up.rows("incidents", "list"))
+    assert incident["entity"] == {"type": "client_ip", "value": "198.51.100.7"}
+    assert incident["status"] == "open"
+    assert incident["owasp"]
+    assert incident["reason"]
+    assert set(incident["evidence"]) <= {r["seq"] for r in up.rows("search", "", "--limit", "0")}
+    assert b"198.51.100.7" in up.here("incidents", "show", incident["id"]).stdout
+    assert incident["id"].encode() in up.log.read_bytes()  # it was printed when it was opened
+    up.here("incidents", "ack", incident["id"])
+    up.here("incidents", "close", incident["id"], "--reason", "benign", "--note", "a test")
+    (closed,) = up.rows("incidents", "list")
+    assert (closed["status"], closed["close_reason"]) == ("closed", "benign")
+    decisions = up.rows("search", 'kind:authz_admin message:"incident closed"')
+    assert decisions[0]["attributes"] == {
+        "incident": incident["id"],
+        "reason": "benign",
+        "text": "a test",
+    }
+
+
+def test_a_followed_file_is_read_on_after_a_restart_and_nothing_twice(tocsin: Any) -> None:
+    log: Path = tocsin.home / "access.log"
+    log.write_text(line("192.0.2.1", "/a", 200) * 3)
+    tocsin.start("--follow", str(log))
+    tocsin.until(lambda: len(tocsin.rows("search", "source:access.log")) == 3)
+    tocsin.stop()
+    with log.open("a") as file:
+        file.write(line("192.0.2.1", "/b", 200) * 2)
+    tocsin.start("--follow", str(log))
+    tocsin.until(lambda: len(tocsin.rows("search", "source:access.log path:/b")) == 2)
+    assert len(tocsin.rows("search", "source:access.log")) == 5
+
+
+def test_what_was_acknowledged_survives_a_kill_and_detection_repeats_nothing(up: Any) -> None:
+    key = up.token("edge", "--parser", "nginx")
+    up.post(failures("198.51.100.7"), key, "text/plain")
+    before = up.until(lambda: up.rows("incidents", "list"))
+    up.stop(signal.SIGKILL)
+    # Everything can be seen without a running tocsin ...
+    assert len(up.rows("search", "source:edge")) == 25
+    # ... and with the next one, which starts within five seconds.
+    began = time.monotonic()
+    up.start()
+    assert time.monotonic() - began < 5
+    assert len(up.rows("search", "source:edge")) == 25
+    time.sleep(1)
+    after = up.rows("incidents", "list")
+    assert [i["id"] for i in after] == [i["id"] for i in before]
+    assert up.here("verify").returncode == 0
+
+
+def test_a_second_tocsin_on_the_same_data_says_who_holds_it(up: Any) -> None:
+    done = up.here("up", "--listen", "127.0.0.1:0", code=1)
+    assert str(up.process.pid).encode() in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_missing_and_a_wrong_key_are_told_apart(up: Any) -> None:
+    up.stop()
+    kek = up.home / ".config" / "tocsin" / "kek"
+    away = kek.rename(kek.with_name("away"))
+    done = up.here("up", code=1)
+    assert b"kek: cannot be read" in done.stderr
+    assert b"want key-encryption key" in done.stderr
+    kek.write_bytes(os.urandom(32))
+    kek.chmod(0o600)
+    done = up.here("up", code=1)
+    assert b"holds key-encryption key" in done.stderr
+    kek.chmod(0o644)
+    assert b"chmod 600" in up.here("up", code=2).stderr
+    away.replace(kek)
+    up.start()
+
+
+def test_an_unsafe_address_is_refused(tocsin: Any) -> None:
+    done = tocsin.here("up", "--listen", "0.0.0.0:0", code=2)
+    assert b"insecure" in done.stderr
+
+
+def test_a_bad_line_harms_no_neighbour(up: Any) -> None:
+    key = up.token("edge", "--parser", "nginx")
+    good = line("192.0.2.1", "/a", 200).encode()
+    answer = up.post(good + b"\x00\xff garbage\n" + good, key, "text/plain")
+    assert (answer["accepted"], answer["parse_errors"]) == (3, 1)
+    kinds = [row["kind"] for row in up.rows("search", "source:edge")]
+    assert sorted(kinds) == ["log", "request", "request"]
+
+
+def test_a_revoked_key_ends_within_a_second(up: Any) -> None:
+    key = up.token("edge")
+    (listed,) = up.rows("token", "list")
+    up.here("token", "revoke", listed["id"])
+    time.sleep(1)
+    assert up.post(b'{"time":1,"kind":"log"}\n', key)["status"] == 401
+
+
+def test_tail_prints_what_arrives(up: Any) -> None:
+    key = up.token("orders")
+    command = [sys.executable, "-m", "tocsin", "tail", "user:eve", "--json", "--data", str(up.data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=up.environ) as tail:
+        assert tail.stdout is not None
+        try:
+            for _ in range(40):  # until the tail has surely begun
+                for user in ("eve", "bob"):
+                    event = {"time": "2026-11-23T10:00:00Z", "kind": "request", "user": user}
+                    up.post(msgspec.json.encode(event), key)
+                time.sleep(0.1)
+            seen = msgspec.json.decode(tail.stdout.readline())
+        finally:
+            tail.terminate()
+    assert seen["user"] == "eve"
+
+
+def test_the_demo_tells_a_story_and_can_be_removed(tocsin: Any) -> None:
+    began = time.monotonic()
+    tocsin.start("--demo")
+    tocsin.until(lambda: tocsin.rows("incidents", "list"), 10)
+    assert time.monotonic() - began < 15
+    tocsin.until(lambda: b"that was all" in tocsin.log.read_bytes())
+    entities = {
+        i["entity"]["value"] for i in tocsin.until(lambda: tocsin.rows("incidents", "list"))
+    }
+    assert "198.51.100.23" in entities
+    # Honest shoppers of the story are left in peace.
+    assert not any(value.startswith("203.0.113.") for value in entities)
+    tocsin.stop()
+    tocsin.here("up", "--remove-demo")
+    assert not tocsin.data.exists()
+
+
+def test_a_demo_never_touches_a_real_vault(up: Any) -> None:
+    up.stop()
+    assert b"no demo" in up.here("up", "--demo", code=2).stderr
+    assert b"nothing is removed" in up.here("up", "--remove-demo", code=2).stderr
+    assert (up.data / "catalog.db").exists()
+
+
+def test_commands_without_a_vault_say_so(tocsin: Any) -> None:
+    for command in (["search", ""], ["incidents", "list"], ["tail"], ["verify"], ["token", "list"]):
+        done = tocsin.here(*command, code=2)
+        assert b"there is no vault here" in done.stderr
+
+
+def test_a_webhook_hears_of_an_incident(tocsin: Any, receiver: Callable[[], Any]) -> None:
+    hook = receiver()
+    (tocsin.home / "tocsin.toml").write_text(
+        f'[[channels]]\ntype = "webhook"\nurl = "{hook.url}"\nsecret = "s"\nallow_private = true\n'
+    )
+    tocsin.start()
+    key = tocsin.token("edge", "--parser", "nginx")
+    tocsin.post(failures("198.51.100.7"), key, "text/plain")
+    body = msgspec.json.decode(tocsin.until(lambda: hook.bodies)[0])
+    assert body["incident"]["entity"]["value"] == "198.51.100.7"
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_in_order(up: Any, with_signal: int) -> None:
+    up.stop(with_signal)
+    assert up.process.returncode == 0
+    assert b"everything it acknowledged is sealed" in up.log.read_bytes()
+    (stopped,) = up.rows("search", "kind:sys_shutdown")
+    assert stopped["source"] == "tocsin"
