@@ -214,7 +214,10 @@ def factors(pattern: str) -> Set | None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tree = _parser.parse(pattern)
+        try:
+            tree = _parser.parse(pattern)
+        except (re.error, RecursionError):  # a dialect that Python does not speak
+            return None
     return _of_sequence(tree)
 
 

@@ -265,7 +265,7 @@ class Test(Node):
     def _of_values(self, bag: Bag, alive: Bools) -> Bools:
         if self.op not in _TEXT:
             return self._one_by_one(bag, alive)
-        if self.op is Op.EQ and self.needles == ("",):
+        if self.op is Op.EQ and not any(self.needles):
             return (bag.values == "").to_numpy()
         values = bag.values if self.cased else bag.low
         match self.op:

@@ -246,7 +246,8 @@ _NUMERIC = frozenset({Op.CIDR, Op.LT, Op.LTE, Op.GT, Op.GTE, Op.TIME_PART})
 def _narrow(views: tuple[str, ...], leaf: Leaf) -> tuple[str, ...]:
     plain = tuple(v for v in views if not v.endswith("%"))
     if leaf.op in (Op.NULL, Op.PRESENT):
-        return tuple(v for v in plain if v == plain[0] or v.startswith("attr"))
+        # A request without a query has a target all the same.
+        return plain[:1] if plain[0] == "query" else plain
     if leaf.op in _NUMERIC:
         return plain
     if leaf.op in (Op.CONTAINS, Op.ENDSWITH):

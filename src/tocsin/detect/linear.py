@@ -16,7 +16,7 @@ from typing import Any
 
 import hyperscan
 
-__all__ = ["Refused", "finder"]
+__all__ = ["Refused", "compiled", "finder"]
 
 _re2: Any
 try:
@@ -48,15 +48,22 @@ def finder(pattern: str, flags: str = "") -> Callable[[str], bool]:
     return _by_re2(plain, flags) or _by_hyperscan(plain, flags)
 
 
-def _by_re2(pattern: str, flags: str) -> Callable[[str], bool] | None:
+def compiled(pattern: str) -> Any:
+    """RE2's object for *pattern*, ``None`` when it refuses it; unlike the binding, in silence."""
     if _re2 is None:
         return None
     options = _re2.Options()
     options.log_errors = False
     options.never_capture = True
     try:
-        found = _re2.compile(f"(?{flags}){pattern}" if flags else pattern, options)
+        return _re2.compile(pattern, options)
     except _re2.error:
+        return None
+
+
+def _by_re2(pattern: str, flags: str) -> Callable[[str], bool] | None:
+    found = compiled(f"(?{flags}){pattern}" if flags else pattern)
+    if found is None:
         return None
     search = found.search
     return lambda text: search(text) is not None

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from tocsin.detect.exact import bind
 from tocsin.detect.fields import route
-from tocsin.detect.linear import Refused, finder
+from tocsin.detect.linear import Refused, compiled, finder
 from tocsin.detect.rule import (
     And,
     Blind,
@@ -258,9 +258,11 @@ _NOT_YET = {
 
 
 def _rule(file: str, document: _Document) -> Rule:
+    from sigma.policy import SigmaPolicy
     from sigma.rule import SigmaRule
 
-    parsed = SigmaRule.from_dict(_plain(document.content), collect_errors=True)
+    policy: Any = SigmaPolicy(regex_engine=_Unjudged())  # type: ignore[arg-type]  # it is one by shape
+    parsed = SigmaRule.from_dict(_plain(document.content), collect_errors=True, policy=policy)
     if parsed.errors:
         _refuse(document, parsed.errors[0])
     source = LogSource(
@@ -280,6 +282,20 @@ def _rule(file: str, document: _Document) -> Rule:
     for leaf in leaves(condition):
         _check(document, leaf)
     return Rule(**_told(file, document, parsed), logsource=source, condition=condition)
+
+
+class _Unjudged:
+    """pySigma's regular expressions: names of detections are matched, values only carried.
+
+    Whether a value can be run is for ``_check`` to say, with the place and the way out.
+    """
+
+    error = re.error
+
+    def compile(self, pattern: str, flags: int = 0) -> Any:  # noqa: ARG002 - pySigma's interface
+        """*pattern* in linear time, or something that never matches."""
+        simple = re.fullmatch(r"[\w.*-]*", pattern) is not None
+        return compiled(pattern) or re.compile(pattern if simple else "(?!)")
 
 
 def _condition(document: _Document, parsed: Any) -> Condition:

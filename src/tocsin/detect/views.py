@@ -207,7 +207,7 @@ class Views:
         """The rows whose decoded form differs from the one on the wire."""
         part = self.frame.select(n for n in inputs(view) if n in self.frame.columns)
         rows = self._escaped
-        if not len(rows):
+        if not part.width or not len(rows):
             return _nothing(self.height)
         part = part[rows]
         part = part.with_columns(
