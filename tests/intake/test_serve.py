@@ -369,6 +369,13 @@ def test_when_all_are_at_work_the_next_is_told_so_politely() -> None:
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         assert answer.json()["detail"].startswith("every connection is taken")
+        with connect(door) as late:
+            # Still busy sending, it is not cut off before it can read why.
+            late.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n")
+            for _ in range(4):
+                time.sleep(0.05)
+                late.sendall(b"x" * 50_000)
+            assert status_of(read_all(late)) == 503
         assert [read_answer(client)[0] for client in busy] == [200, 200, 200]
         assert httpx2.post(door.url + "/echo", content=b"x").text == "1 bytes"
 
