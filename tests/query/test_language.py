@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tocsin.errors import QueryError
 from tocsin.query import parse
@@ -218,3 +220,28 @@ def test_meaning_is_what_it_looks_like() -> None:
     assert parse('ua:~"a.c"') == Regex("user_agent", "a.c")
     assert parse("ip:10.0.0.0/255.0.0.0") == Within("client_ip", "10.0.0.0/8")
     assert parse("time:>=now-1h30m") == Range("time", Instant(-5400 * 10**9, relative=True))
+
+
+HOSTILE = [
+    *'()"|-~[]<>*:\\ \t\n\0',
+    *("user:", "status:", "time:", "ip:", "attr.x:", "kind:", "nope:", "and", "OR", "not ", " TO "),
+    *(">=", '~"', "4", "now-5m", "::1", "10.0.0.0/8", "é", "\ud800"),
+]
+pieces = st.sampled_from(HOSTILE)
+
+
+def column_of_mistake(text: str) -> int | None:
+    """Where it is refused; ``None`` if it is understood, and then it must print as itself."""
+    try:
+        node = parse(text)
+    except QueryError as error:
+        return error.column or 0
+    assert parse(str(node)) == node
+    return None
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.lists(pieces, max_size=14).map("".join) | st.text(max_size=20))
+def test_any_text_is_understood_or_refused_at_a_place_within_it(text: str) -> None:
+    column = column_of_mistake(text)
+    assert column is None or 1 <= column <= len(text) + 1

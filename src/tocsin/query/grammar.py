@@ -126,7 +126,7 @@ def _closing(text: str, at: int) -> str:
     before = text[:at].rstrip()
     if before.endswith("("):
         return "the parentheses are empty"
-    if _KEYWORD.search(before[-3:].lstrip("abcdefghijklmnopqrstuvwxyz_")) or before.endswith("-"):
+    if re.search(r'(?:^|[\s()"])(?:and|or|not|-)$', before, re.IGNORECASE):
         return 'something is missing before ")"'
     return '")" has no "(" before it; to search for it, quote it'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -291,8 +292,6 @@ def _regex_problem(message: str) -> str:
 def _kind(text: str, column: int) -> str:
     kind, arguments = read_kind(text)
     if kind is None or arguments:
-        from difflib import get_close_matches
-
         near = get_close_matches(text.lower(), list(Kind), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else "wildcards work: kind:authn_*"
         raise QueryError(f'unknown kind "{text}"; {hint}', column=column)
