@@ -144,7 +144,8 @@ def by_entity(
         if c in part.columns
     ]
     unknown = pl.lit(f"source{SEPARATOR}unknown")
-    codes, found = code(part.select(pl.coalesce([*named, unknown])).to_series())
+    # with_columns, not select: a lone literal would be one row however many there are.
+    codes, found = code(part.with_columns(pl.coalesce([*named, unknown]).alias("")).get_column(""))
     keys: list[str] = []
     for key in found:
         kind, _, value = key.partition(SEPARATOR)
