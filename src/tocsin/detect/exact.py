@@ -268,13 +268,14 @@ class Test(Node):
         if self.op is Op.EQ and not any(self.needles):
             return (bag.values == "").to_numpy()
         values = bag.values if self.cased else bag.low
+        first, *more = self.needles
         match self.op:
             case Op.EQ:
                 hits = values.is_in(list(self.needles))
-            case Op.CONTAINS if len(self.needles) > 1:
+            case Op.CONTAINS if more:
                 hits = values.str.contains_any(list(self.needles))
             case Op.CONTAINS:
-                hits = values.str.contains(self.needles[0], literal=True)
+                hits = values.str.contains(first, literal=True)
             case Op.STARTSWITH:
                 hits = reduce(pl.Series.__or__, (values.str.starts_with(n) for n in self.needles))
             case _:
