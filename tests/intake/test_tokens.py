@@ -180,6 +180,25 @@ def test_a_source_has_a_name_that_can_be_read(engine: sa.Engine, source: str) ->
         create(engine, source, now=1)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "say"),
+    [
+        ({"layer": "self"}, "app, gateway, database, host, identity"),
+        ({"layer": ""}, "there is no layer"),
+        ({"parser": "ngnix"}, "nginx"),
+        ({"tz": "Atlantis/Port"}, "Europe/Berlin"),
+        ({"tz": "../../etc/passwd"}, "unknown"),
+        ({"tz": ""}, "unknown"),
+    ],
+)
+def test_a_key_that_could_never_work_is_not_made(
+    engine: sa.Engine, wrong: dict[str, str], say: str
+) -> None:
+    with pytest.raises(UsageError, match=say):
+        create(engine, "app", now=1, **wrong)
+    assert tokens_of(engine) == []
+
+
 def test_the_list_never_shows_a_secret(engine: sa.Engine) -> None:
     token = create(engine, "app", service="shop", now=7)
     (listed,) = tokens_of(engine)

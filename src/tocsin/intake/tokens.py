@@ -23,6 +23,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from tocsin.catalog import tokens
 from tocsin.errors import StorageFailed, UsageError
 from tocsin.intake.origin import Origin
+from tocsin.intake.parsers import PARSERS
+from tocsin.intake.parsers.times import zone
 
 __all__ = ["Grant", "Token", "Tokens", "create", "looks_like_token", "revoke", "tokens_of"]
 
@@ -30,6 +32,7 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET = 43  # base-62 digits of 256 bits
 _CHECKSUM = 6  # base-62 digits of 32 bits
 _FRESH_SECONDS = 0.5  # age at which what is known of the table is read anew
+_LAYERS = ("app", "gateway", "database", "host", "identity")  # "self" is ours alone
 _NOBODY = sha256(b"no key has this digest").digest()
 
 
@@ -68,8 +71,7 @@ def create(
 
     A crash before the commit leaves no key; a crash after it, one that nobody knows.
     """
-    if not source or not source.isprintable():
-        raise UsageError("a source needs a name of visible characters; give one with --source")
+    _check(source, layer, tz, parser)
     origin = Origin(
         source=source, layer=layer, service=service, env=env, host=host, tenant=tenant, tz=tz
     )
@@ -84,6 +86,17 @@ def create(
     with engine.begin() as connection:
         connection.execute(tokens.insert().values(row))
     return token
+
+
+def _check(source: str, layer: str | None, tz: str, parser: str | None) -> None:
+    """Refuse here what would otherwise fail each request that the key is used for."""
+    if not source or not source.isprintable():
+        raise UsageError("a source needs a name of visible characters; give one with --source")
+    if layer is not None and layer not in _LAYERS:
+        raise UsageError(f'there is no layer "{layer}"; there are {", ".join(_LAYERS)}')
+    if parser is not None and parser not in PARSERS:
+        raise UsageError(f'there is no parser "{parser}"; there are {", ".join(PARSERS)}')
+    zone(tz)
 
 
 def tokens_of(engine: sa.Engine) -> list[Token]:
