@@ -12,6 +12,7 @@ memory is thrown away and read again from disk before the next entry.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hmac
 import os
 import struct
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import polars as pl
 import sqlalchemy as sa
@@ -28,7 +29,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
 from tocsin.catalog import deliveries as catalog_deliveries
 from tocsin.catalog import segments as catalog_segments
-from tocsin.errors import Damaged
+from tocsin.errors import Damaged, StorageFailed
 from tocsin.event.batch import SCHEMA
 from tocsin.vault import merkle, recover, rows, segments, tlog, wal
 from tocsin.vault.disk import DISK, Disk, sweep, write_durably
@@ -38,6 +39,9 @@ from tocsin.vault.note import Checkpoint, Signer, open_note, parse_checkpoint, s
 from tocsin.vault.segments import Delivery, Range, Segment, Stored
 
 __all__ = ["FORMAT", "Sealer", "epoch_commitment", "mac_path", "next_epoch_key"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 FORMAT = 1  #: of log entries
 _EPOCH = struct.Struct("<Q32s")  # how many checkpoints the key has left behind, and the key
@@ -57,6 +61,23 @@ def epoch_commitment(first: bytes) -> str:
 def mac_path(number: int) -> str:
     """Path under ``log/`` of the MACs of 256 checkpoints, 32 bytes each."""
     return f"macs/{tlog.tile_path(0, number).removeprefix('tile/0/')}"
+
+
+def _telling(
+    verb: Callable[Concatenate[Sealer, P], T],
+) -> Callable[Concatenate[Sealer, P], T]:
+    """Say in our own words what disk and catalog refuse."""
+
+    @functools.wraps(verb)
+    def told(self: Sealer, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return verb(self, *args, **kwargs)
+        except OSError as error:
+            raise StorageFailed(f"{self.directory}: {error.strerror or error}") from error
+        except sa.exc.DatabaseError as error:
+            raise StorageFailed(f"{self.directory}: the catalog refused: {error.orig}") from error
+
+    return told
 
 
 @dataclass(slots=True)
@@ -110,6 +131,7 @@ class Sealer:
 
     # -- the verbs --------------------------------------------------------------------------------
 
+    @_telling
     def recover(self) -> Recovered:
         """Roll an interrupted seal forward, or make a new vault; say where the log stands."""
         self._state = None
@@ -132,6 +154,7 @@ class Sealer:
         self._state = state
         return Recovered(state.last.next_seq, state.last.stopped)
 
+    @_telling
     def start(self, boot: str) -> None:
         """Say that a life begins; ``gap`` is the time since the last word of the one before."""
         state, at = self._ready(), self._clock()
@@ -147,6 +170,7 @@ class Sealer:
         self._boot = boot
         self._commit(state, entry)
 
+    @_telling
     def stop(self) -> None:
         """Say that this life ends as it should."""
         if self._boot is None:
@@ -157,6 +181,7 @@ class Sealer:
         self._commit(state, {"kind": "stop", "boot": self._boot, "at": self._clock()})
         self._boot = None
 
+    @_telling
     def seal(self, job: SealJob) -> Sealed:
         """Seal one epoch.  A job that was sealed before is only tidied up after."""
         state = self._ready()
@@ -188,6 +213,7 @@ class Sealer:
         self._drop_retired()
         return sealed
 
+    @_telling
     def compact(self) -> int:
         """Join some small neighbours into one segment; how many, 0 when there is nothing to do."""
         from tocsin.vault.compact import compact  # it needs this module's Sealer
@@ -489,7 +515,7 @@ class Sealer:
             {
                 "kind": "rewrite",
                 "boot": self._boot or "",
-                "at": self._clock(),
+                "at": new.sealed_at,
                 "segment": new.id,
                 "file_sha256": new.sha256,
                 "file_bytes": new.bytes,
