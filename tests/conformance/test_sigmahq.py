@@ -61,7 +61,7 @@ def event(leaves: list[Leaf], *, broken: bool) -> dict[str, str]:
         front, middle, back = made.get(str(leaf.field), ("", "", ""))
         text = sample(leaf)
         if broken:
-            text = text[:1] + "\x7f" + text[1:]
+            text = "".join(f"{char}\x7f" for char in text) or "\x7f"
         if leaf.op is Op.STARTSWITH:
             front = text
         elif leaf.op is Op.ENDSWITH:
