@@ -18,7 +18,7 @@ from tocsin.event import Event, Kind
 from tocsin.event.batch import SCHEMA, from_events
 from tocsin.query import render
 
-TIME = 1_790_000_000_120_000_000
+TIME = 1_790_000_000_123_000_000
 
 
 def frame_of(*events: Event) -> pl.DataFrame:
@@ -44,8 +44,8 @@ def test_json_is_one_event_a_line_without_nulls() -> None:
     assert [json.loads(line) for line in text([FULL], "json").splitlines()] == [
         {
             "seq": 0,
-            "time": "2026-09-21T14:13:20.12Z",
-            "observed": "2026-09-21T14:13:20.120000001Z",
+            "time": "2026-09-21T14:13:20.123Z",
+            "observed": "2026-09-21T14:13:20.123000001Z",
             "kind": "request",
             "user": "ann",
             "status": 200,
@@ -54,8 +54,8 @@ def test_json_is_one_event_a_line_without_nulls() -> None:
         },
         {
             "seq": 1,
-            "time": "2026-09-21T14:13:20.12Z",
-            "observed": "2026-09-21T14:13:20.120000001Z",
+            "time": "2026-09-21T14:13:20.123Z",
+            "observed": "2026-09-21T14:13:20.123000001Z",
             "kind": "request",
             "message": 'say "hi"',
             "client_ip": "10.0.0.1",
@@ -103,7 +103,7 @@ def test_a_table_is_as_wide_as_asked_and_aligned() -> None:
 def test_a_table_shows_the_usual_columns_without_being_told() -> None:
     header, row, _ = text([FULL], "table").splitlines()
     assert header.split() == "time kind user client_ip method path status message".split()
-    assert row.split() == ["2026-09-21T14:13:20.12Z", "request", "ann", "200"]
+    assert row.split() == ["2026-09-21T14:13:20.123Z", "request", "ann", "200"]
 
 
 def test_a_table_of_nothing_prints_nothing() -> None:

@@ -15,9 +15,10 @@ import polars as pl
 from tocsin.errors import UsageError
 from tocsin.event.batch import SCHEMA
 from tocsin.event.escape import visible
+from tocsin.event.lines import json_lines
 from tocsin.query.fields import SEQ
 from tocsin.query.rows import chosen_columns
-from tocsin.query.text import HIDDEN, columns_wide, instants, json_objects
+from tocsin.query.text import HIDDEN, columns_wide, instants
 
 __all__ = ["FORMS", "TABLE_COLUMNS", "Form", "render"]
 
@@ -62,7 +63,7 @@ def render(
 def _json(frames: Iterable[pl.DataFrame], names: list[str] | None) -> Iterator[str]:
     for frame in frames:
         picked = frame if names is None else frame.select(n for n in names if n in frame.columns)
-        yield "".join(f"{line}\n" for line in json_objects(picked))
+        yield json_lines(picked).decode()
 
 
 def _csv(frames: Iterable[pl.DataFrame], names: list[str]) -> Iterator[str]:

@@ -1,34 +1,15 @@
-"""One event as one line of JSON, and text that is safe to print."""
+"""How wide text is, how moments are written, and what must not be printed as it is."""
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from collections.abc import Iterator
-from typing import Any
 
-import msgspec
 import polars as pl
 
-__all__ = ["HIDDEN", "columns_wide", "instants", "json_objects"]
+__all__ = ["HIDDEN", "columns_wide", "instants"]
 
-#: What moves the cursor, reverses the text or cannot be seen; for Polars, and by category.
+#: What moves the cursor, reverses the text or cannot be seen.
 HIDDEN = r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]"
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-
-
-def json_objects(frame: pl.DataFrame) -> Iterator[str]:
-    """Each row as a JSON object in the frame's order, nulls left out, times in RFC 3339."""
-    names = frame.columns
-    plain = frame.with_columns(
-        instants(name) for name, dtype in frame.schema.items() if isinstance(dtype, pl.Datetime)
-    )
-    for row in plain.iter_rows():
-        line = msgspec.json.encode(
-            {n: _json_value(n, v) for n, v in zip(names, row, strict=True) if v is not None}
-        ).decode()
-        # JSON allows most of what is hidden as it is; a terminal would obey it.
-        yield line if line.isprintable() else "".join(map(_shown, line))
 
 
 def instants(name: str) -> pl.Expr:
@@ -48,19 +29,6 @@ def columns_wide(text: str) -> int:
     if text.isascii():
         return len(text)
     return sum(_width(char) for char in text)
-
-
-def _shown(char: str) -> str:
-    return json.dumps(char)[1:-1] if unicodedata.category(char) in _HIDDEN else char
-
-
-def _json_value(name: str, value: Any) -> Any:
-    if name == "attributes":
-        try:
-            return msgspec.Raw(msgspec.json.format(value.encode(), indent=-1))
-        except msgspec.DecodeError:
-            return value  # never JSON in a vault of ours; if it is damaged, it is shown as text
-    return value
 
 
 def _width(char: str) -> int:
