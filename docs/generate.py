@@ -58,8 +58,8 @@ def _settings() -> str:
     lines = [
         "# Settings",
         "",
-        "A flag wins over a variable `TOCSIN_NAME`, that over `./tocsin.toml`, that over the user's",
-        "`tocsin.toml`, that over the default. `tocsin config show --origin` says which one did.",
+        "A flag wins over a variable `TOCSIN_NAME`, that over `./tocsin.toml`, that over the",
+        "user's `tocsin.toml`, that over the default. `tocsin config show --origin` says which.",
         "The key-encryption key itself may stand in `TOCSIN_KEK` (base64 or hex).",
         "",
     ]
@@ -118,8 +118,7 @@ def _kinds() -> str:
     for kind in VOCABULARY:
         arguments = ", ".join(f"`{a}`" for a in ARGUMENTS[kind])
         lines.append(f"| `{kind}` | {GROUPS[kind]} | {LEVELS[kind]} | {arguments} |")
-    for kind in (Kind.REQUEST, Kind.QUERY, Kind.LOG):
-        lines.append(f"| `{kind}` | own | {LEVELS[kind]} | |")
+    lines += [f"| `{k}` | own | {LEVELS[k]} | |" for k in (Kind.REQUEST, Kind.QUERY, Kind.LOG)]
     return "\n".join(lines)
 
 
@@ -133,7 +132,8 @@ def _parsers() -> str:
 
 def _rules() -> str:
     rules = compile_rules(pack())
-    lines = ["# Rules of the pack", "", "| title | level | OWASP | ATT&CK | id |", "|---|---|---|---|---|"]
+    head = ["| title | level | OWASP | ATT&CK | id |", "|---|---|---|---|---|"]
+    lines = ["# Rules of the pack", "", *head]
     for rule in sorted((*rules.rules, *rules.correlations), key=lambda r: r.title):
         owasp, attack = ", ".join(rule.owasp), ", ".join(rule.attack)
         lines.append(f"| {rule.title} | {rule.level} | {owasp} | {attack} | `{rule.id}` |")
@@ -142,7 +142,8 @@ def _rules() -> str:
 
 def _errors() -> str:
     tree = (errors.__doc__ or "").split("::\n", 1)[1].rsplit("\n\n", 1)[0]
-    return "# Errors\n\n```text\n" + "\n".join(line[4:] for line in tree.strip("\n").split("\n")) + "\n```\n"
+    drawn = "\n".join(line[4:] for line in tree.strip("\n").split("\n"))
+    return f"# Errors\n\n```text\n{drawn}\n```\n"
 
 
 def main() -> None:

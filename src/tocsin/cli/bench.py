@@ -11,7 +11,13 @@ __all__ = ["command"]
 
 
 @click.command("bench")
-@click.option("--events", type=click.IntRange(1_000, 1_000_000), default=50_000, show_default=True)
+@click.option(
+    "--events",
+    type=click.IntRange(1_000, 1_000_000),
+    default=50_000,
+    show_default=True,
+    help="Events in each round.",
+)
 @json_option
 def command(events: int, as_json: bool) -> None:
     """Measure how fast tocsin is on this machine, step by step.

@@ -25,7 +25,11 @@ Examples:
   tocsin token create --source edge --parser nginx --layer gateway --json"""
 )
 @click.option("--source", required=True, metavar="NAME", help="Who will send with this key.")
-@click.option("--layer", type=click.Choice(["app", "gateway", "database", "host", "identity"]))
+@click.option(
+    "--layer",
+    type=click.Choice(["app", "gateway", "database", "host", "identity"]),
+    help="Where the source sits. [default: the parser's]",
+)
 @click.option("--service", metavar="NAME", help="Service that the events speak of.")
 @click.option("--env", metavar="NAME", help="Deployment environment.")
 @click.option("--host", metavar="NAME", help="Machine, where events do not say it.")

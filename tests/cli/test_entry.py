@@ -1,0 +1,116 @@
+"""The command line explains itself, and every failure is one clear line."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tocsin.cli.entry import COMMANDS, main
+from tocsin.cli.group import group
+
+
+def run(*arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "tocsin", *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def leave(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_with_what_the_list_says(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(name, "--help") == 0
+    text = capsys.readouterr().out
+    assert COMMANDS[name].split(".")[0].split(";")[0].split(":")[0][:24] in " ".join(text.split())
+    command = importlib.import_module(f"tocsin.cli.{name}").command
+    assert command.name == name
+
+
+def test_help_lists_every_command_without_importing_any() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for name, words in COMMANDS.items():
+        assert name.encode() in done.stdout
+        assert words.encode()[:30] in done.stdout
+    probe = (
+        "import sys, tocsin.cli.group; sys.exit('polars' in sys.modules or 'rich' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], check=False).returncode == 0
+
+
+def test_a_wrong_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("serach") == 2
+    assert "Did you mean 'search'?" in capsys.readouterr().err
+
+
+def test_a_wrong_option_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leave("search", "--nope") == 2
+    assert "--nope" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_named_without_a_traceback() -> None:
+    done = run("parse", "/nowhere/access.log")
+    assert done.returncode == 1
+    assert done.stderr == b"tocsin: /nowhere/access.log: no such file or directory\n"
+
+
+def test_debug_shows_the_traceback() -> None:
+    assert b"Traceback" in run("--debug", "parse", "/nowhere/access.log").stderr
+
+
+def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("some words\n" * 200_000)
+    command = f"{sys.executable} -m tocsin parse {log} | head -1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, timeout=60, check=False
+    )
+    assert done.stderr == b""
+    assert done.stdout.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave("--completion", shell) == 0
+    assert "_TOCSIN_COMPLETE" in capsys.readouterr().out
+
+
+def test_every_option_is_explained() -> None:
+    import click
+
+    def walk(command: click.Command, path: str) -> None:
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and not parameter.help:
+                missing.append(f"{path} {parameter.opts[0]}")
+        if isinstance(command, click.Group):
+            for name in command.list_commands(click.Context(command)):
+                inner = command.get_command(click.Context(command), name)
+                assert inner is not None
+                walk(inner, f"{path} {name}")
+
+    missing: list[str] = []
+    walk(group, "tocsin")
+    assert missing == []
+
+
+def test_foreign_words_in_an_error_cannot_move_the_terminal() -> None:
+    done = run("parse", "/nowhere/\x1b[2J\u202e.log")
+    assert b"\x1b" not in done.stderr
+    assert b"\\x1b[2J\\u202e" in done.stderr
