@@ -19,6 +19,8 @@ __all__ = ["CHUNK", "boundary", "read_records"]
 CHUNK = 4 << 20
 
 _READ = 1 << 18
+#: Compressed bytes given to zstd at once.  A block of 128 KiB can take as little as 4 of them.
+_SLICE = 1 << 10
 _DAMAGED = cast("type[Exception]", IsalError)  # its stub takes the class for an instance
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -73,7 +75,7 @@ def read_records(file: BinaryIO, parser: str, *, chunk: int = CHUNK) -> Iterator
 
 def _take(held: bytes, parser: str) -> tuple[bytes, bytearray, bool]:
     """What of *held* to hand on, what to keep, and whether the rest of a line is to be skipped."""
-    if held.find(b"\n") < 0:
+    if len(held) > LIMIT and b"\n" not in held:
         # One byte over the limit is enough for parse() to see and say that the line was cut.
         return held[: LIMIT + 1] + b"\n", bytearray(), True
     whole = boundary(held, parser)
@@ -129,30 +131,25 @@ def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _unzstd(raw: Iterator[bytes]) -> Iterator[bytes]:
+    """Frames of a zstd stream, given in slices so small that no expansion is large."""
     done = 0
-    source = cast("BinaryIO", _File(raw))  # of a file it uses no more than read()
-    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(
-        source, read_across_frames=True
-    )
+    packed = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    inflate, fresh = packed.decompressobj(), True
     try:
-        while out := reader.read(_READ):
-            done += len(out)
-            yield out
+        for block in raw:
+            for at in range(0, len(block), _SLICE):
+                data = block[at : at + _SLICE]
+                while data:
+                    fresh = False
+                    out = inflate.decompress(data)
+                    done += len(out)
+                    if out:
+                        yield out
+                    data = b""
+                    if inflate.eof:
+                        data = inflate.unused_data
+                        inflate, fresh = packed.decompressobj(), True
     except zstandard.ZstdError as error:
         raise Malformed(f"zstd data is damaged after {done:,} bytes of content: {error}") from error
-
-
-class _File:
-    """An iterator of blocks, read like a file."""
-
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._left = b""
-
-    def read(self, size: int = -1) -> bytes:
-        if not self._left:
-            self._left = next(self._blocks, b"")
-        if size < 0:
-            size = len(self._left)
-        out, self._left = self._left[:size], self._left[size:]
-        return out
+    if not fresh:
+        raise Malformed(f"zstd data ends early, after {done:,} bytes of content; fetch it again")

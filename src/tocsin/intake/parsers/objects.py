@@ -33,6 +33,9 @@ SYSLOG = re.compile(
     rb"(?:(?P<host>\S+) )?(?P<program>[A-Za-z][\w./-]*)(?:\[\d+\])?: (?:@cee: ?)?(?=\{)"
 )
 
+#: What msgspec does not allow in a key; objects with such keys are read as dictionaries.
+_ODD_KEY = re.compile(r'[\\"\x00-\x1f]')
+
 _LEARN = 32
 _MOST_KEYS = 256
 _Scalar = str | int | float | bool | None
@@ -310,7 +313,7 @@ def _fields(seen: dict[str, Any]) -> tuple[_Field, ...]:
     return tuple(
         (key, _fields(holds) if type(holds) is dict else holds)
         for key, holds in seen.items()
-        if holds != {}
+        if holds != {} and not _ODD_KEY.search(key)
     )
 
 

@@ -31,18 +31,22 @@ WIDTHS = (23, 24, 26)
 _START = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^,\n]{0,40},")
 
 
-def ends(data: bytes) -> list[int]:
-    """Where each record of *data* ends (one past its line end), quotes respected."""
+def ends(data: bytes, *, final: bool = False) -> list[int]:
+    """Where each record of *data* ends (one past its line end), quotes respected.
+
+    A record whose quotes are open at the end may go on in data to come; if this is *final*, it may
+    not: it is broken where another record seems to begin.
+    """
     array = np.frombuffer(data, np.uint8)
     breaks = np.flatnonzero(array == 10)
     quotes = np.flatnonzero(array == 34)
     odd = np.searchsorted(quotes, breaks) & 1
     if not odd.any():
         return [int(b) + 1 for b in breaks]
-    return _joined(data, breaks, quotes)
+    return _joined(data, breaks, quotes, final)
 
 
-def _joined(data: bytes, breaks: np.ndarray, quotes: np.ndarray) -> list[int]:
+def _joined(data: bytes, breaks: np.ndarray, quotes: np.ndarray, final: bool) -> list[int]:
     """Join the lines whose quotes are open with what closes them."""
     counts = np.diff(np.concatenate([[0], np.searchsorted(quotes, breaks)])) & 1
     odd = np.flatnonzero(counts)  # lines at which the state of the quotes changes
@@ -59,10 +63,12 @@ def _joined(data: bytes, breaks: np.ndarray, quotes: np.ndarray) -> list[int]:
         last = int(odd[at + 1]) if at + 1 < len(odd) else None
         start = int(breaks[first - 1]) + 1 if first else 0
         if last is None:
-            # Open to the end of the data: the rest is one record that has not ended yet.
-            if len(data) - start <= LIMIT:
+            # Open to the end of the data: the rest is one record that has not ended yet, unless it
+            # is too long to be one or others begin in it.  Then the line stands alone.
+            others = final and any(_START.match(data, int(b) + 1) for b in breaks[first:])
+            if len(data) - start <= LIMIT and not others:
                 break
-            last = first  # too long to be one: the line stands alone
+            last = first
         elif breaks[last] - start > LIMIT or not _sound(data, start, breaks, last):
             last = first
         out.append(int(breaks[last]) + 1)
@@ -86,7 +92,7 @@ def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     data = pure(data.removeprefix(BOM))
     if data and not data.endswith(b"\n"):
         data += b"\n"
-    marks = ends(data)
+    marks = ends(data, final=True)
     if not marks or marks[-1] < len(data):
         marks.append(len(data))  # the input ends inside a record: take what there is
     starts = [0, *marks[:-1]]

@@ -9,7 +9,7 @@ __all__ = ["fingerprint"]
 _LITERAL = re.compile(
     r"""
       (?:\b[EeBbXxNn]|[Uu]&)?'(?:[^'\\]|''|\\.)*(?:'|$)   # text, also one that was cut
-    | \$([A-Za-z_]\w*)?\$.*?(?:\$\1\$|$)                   # dollar-quoted text
+    | \$((?:[A-Za-z_]\w*)?)\$.*?(?:\$\1\$|$)                 # dollar-quoted text
     | --[^\n]* | /\*.*?(?:\*/|$)                           # comments may quote anything
     | (?<![\w$."])-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b       # numbers, but not those in names
     """,

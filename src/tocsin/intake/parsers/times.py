@@ -38,17 +38,22 @@ def zone(name: str) -> tzinfo:
     >>> zone("+02:00")
     datetime.timezone(datetime.timedelta(seconds=7200))
     """
-    if fixed := re.fullmatch(r"([+-])(\d\d):?(\d\d)", name):
-        sign, hours, minutes = fixed.groups()
-        delta = timedelta(hours=int(hours), minutes=int(minutes))
-        if delta < timedelta(hours=24):
-            return timezone(-delta if sign == "-" else delta)
     try:
-        return ZoneInfo(name)
+        return _offset(name) if name[:1] in ("+", "-") else ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise SettingsError(
             f'time zone "{name}" is unknown; use a name such as Europe/Berlin, or +02:00'
         ) from error
+
+
+@lru_cache(maxsize=1024)
+def _offset(text: str) -> tzinfo:
+    """The fixed zone ``+02:00``, ``+0200`` or ``+02``."""
+    match = re.fullmatch(r"([+-])(\d\d):?(\d\d)?", text, re.ASCII)
+    if match is None:
+        raise ValueError(text)
+    delta = timedelta(hours=int(match[2]), minutes=int(match[3] or 0))
+    return timezone(-delta if match[1] == "-" else delta)
 
 
 def clf(column: pl.Expr) -> pl.Expr:
@@ -156,8 +161,7 @@ def _zoned(moment: datetime, name: str | None, tz: str) -> tuple[datetime, bool]
     if name.lower() in _UTC_NAMES:
         return moment.replace(tzinfo=UTC), False
     if name[0] in "+-":
-        digits = name[1:].replace(":", "").ljust(4, "0")
-        return moment.replace(tzinfo=zone(f"{name[0]}{digits[:2]}:{digits[2:4]}")), False
+        return moment.replace(tzinfo=_offset(name)), False
     # An abbreviation (CET, EST) names no zone for certain: the source's own is the better guess.
     return moment.replace(tzinfo=zone(tz)), True
 

@@ -1,0 +1,377 @@
+"""Each parser on good lines: what the columns say, and that nothing is lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+
+from tocsin.errors import UsageError
+from tocsin.event.batch import SCHEMA
+from tocsin.intake import PARSERS, Origin, parse
+
+NOW = 1_795_412_800 * 10**9
+ORIGIN = Origin(source="edge")
+
+
+def rows(data: bytes | str, parser: str, origin: Origin = ORIGIN) -> list[dict[str, Any]]:
+    """Rows without their nulls; attributes decoded, times as ISO text."""
+    frame = parse(data.encode() if isinstance(data, str) else data, parser, origin, NOW)
+    out: list[dict[str, Any]] = []
+    for row in frame.iter_rows(named=True):
+        kept = {k: v for k, v in row.items() if v is not None}
+        kept["time"] = row["time"].isoformat()
+        if "attributes" in kept:
+            kept["attributes"] = msgspec.json.decode(kept["attributes"])
+        out.append(kept)
+    return out
+
+
+def one(data: bytes | str, parser: str, origin: Origin = ORIGIN) -> dict[str, Any]:
+    found = rows(data, parser, origin)
+    assert len(found) == 1
+    return found[0]
+
+
+COMBINED = (
+    '203.0.113.7 - alice [23/Nov/2026:05:46:16 +0100] "GET /a%20b?q=1&r=?x HTTP/1.1" 404 153 '
+    '"https://shop.example/" "te\\x22st\\x5Cua"'
+)
+
+
+def test_a_combined_line_says_who_what_and_how_it_ended() -> None:
+    row = one(COMBINED, "nginx")
+    assert row["time"] == "2026-11-23T04:46:16+00:00"
+    wanted = {
+        "kind": "request", "client_ip": "203.0.113.7", "user": "alice", "method": "GET",
+        "path": "/a%20b", "query": "q=1&r=?x", "http_version": "1.1", "status": 404,
+        "bytes_out": 153, "referer": "https://shop.example/", "user_agent": 'te"st\\ua',
+        "outcome": "failure", "outcome_source": "status", "reason": "not_found", "raw": COMBINED,
+        "parser": "nginx", "layer": "gateway", "source": "edge",
+    }  # fmt: skip
+    assert {k: row.get(k) for k in wanted} == wanted
+    assert "parse_error" not in row
+
+
+@pytest.mark.parametrize("parser", sorted(PARSERS))
+def test_frames_are_canonical_in_names_order_and_types(parser: str) -> None:
+    frame = parse(COMBINED.encode() + b"\n{}\nx=1 y=2\n", parser, ORIGIN, NOW)
+    names = [n for n in SCHEMA if n in frame.columns]
+    assert frame.columns == names
+    assert frame.schema == pl.Schema({n: SCHEMA[n] for n in names})
+    for always in ("time", "observed", "kind"):
+        assert frame[always].null_count() == 0
+    assert frame["observed"].dt.epoch("ns").unique().to_list() == [NOW]
+
+
+@pytest.mark.parametrize("parser", sorted(PARSERS))
+@pytest.mark.parametrize("data", [b"", b"\n", b"\n\r\n  \n\t\n", b"\xef\xbb\xbf"])
+def test_nothing_gives_no_rows(parser: str, data: bytes) -> None:
+    frame = parse(data, parser, ORIGIN, NOW)
+    assert frame.height == 0
+    assert {"time", "observed", "kind"} <= set(frame.columns)
+
+
+def test_an_unknown_parser_is_refused_by_name() -> None:
+    with pytest.raises(UsageError, match=r'no parser "nope"; there are .*nginx'):
+        parse(b"x", "nope", ORIGIN, NOW)
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (  # common
+            '203.0.113.7 - - [23/Nov/2026:05:46:16 +0000] "HEAD / HTTP/1.0" 200 -',
+            {"client_ip": "203.0.113.7", "method": "HEAD", "path": "/", "status": 200},
+        ),
+        (  # per host, with a port
+            f"shop.example:443 {COMBINED}",
+            {"authority": "shop.example:443", "client_ip": "203.0.113.7", "user": "alice"},
+        ),
+        (  # nginx's packaged "main" format
+            COMBINED + ' "198.51.100.4, 10.0.0.1"',
+            {"attributes": {"x_forwarded_for": "198.51.100.4, 10.0.0.1"}, "status": 404},
+        ),
+        (  # more fields at the end
+            COMBINED + ' 0.005 "backend" 0ms',
+            {"attributes": {"rest": '0.005 "backend" 0ms'}, "path": "/a%20b"},
+        ),
+        (  # a user name with spaces must not shift the columns
+            COMBINED.replace("alice", "alice b c"),
+            {"user": "alice b c", "client_ip": "203.0.113.7", "status": 404},
+        ),
+        (  # Apache's escapes
+            COMBINED.replace("te\\x22st\\x5Cua", 'a\\"b\\\\c'),
+            {"user_agent": 'a"b\\c', "status": 404},
+        ),
+        (  # a resolved name is no address
+            COMBINED.replace("203.0.113.7", "client.example"),
+            {"attributes": {"client_host": "client.example"}, "client_ip": None},
+        ),
+        (  # IPv6
+            COMBINED.replace("203.0.113.7", "2001:db8::7"),
+            {"client_ip": "2001:db8::7"},
+        ),
+        (  # behind syslog
+            f"<134>Nov 23 05:46:16 web-1 nginx[42]: {COMBINED}",
+            {"host": "web-1", "attributes": {"program": "nginx"}, "status": 404},
+        ),
+        (  # spaces in the target
+            COMBINED.replace("/a%20b?q=1&r=?x", "/a b?x=1 2"),
+            {"method": "GET", "path": "/a b", "query": "x=1 2", "http_version": "1.1"},
+        ),
+        (  # HTTP/0.9: no version
+            COMBINED.replace(" HTTP/1.1", ""),
+            {"method": "GET", "path": "/a%20b", "http_version": None},
+        ),
+        (COMBINED.replace("HTTP/1.1", "HTTP/2.0"), {"http_version": "2"}),
+        (  # TLS spoken to a plain port
+            COMBINED.replace("GET /a%20b?q=1&r=?x HTTP/1.1", "\\x16\\x03\\x01\\x02\\x00"),
+            {
+                "method": None,
+                "path": None,
+                "status": 404,
+                "kind": "request",
+                "attributes": {"request": "\\x16\\x03\\x01\\x02\\x00"},
+                "parse_error": None,
+            },
+        ),
+        (  # a connection closed before any request
+            COMBINED.replace("GET /a%20b?q=1&r=?x HTTP/1.1", "-"),
+            {"method": None, "path": None, "attributes": None, "status": 404},
+        ),
+        (  # bytes that are UTF-8 once unescaped, and a line end that stays escaped
+            COMBINED.replace("te\\x22st\\x5Cua", "\\xD0\\x9F\\x0A"),
+            {"user_agent": "П\\x0A"},
+        ),
+    ],
+)
+@pytest.mark.parametrize("parser", ["nginx", "apache"])
+def test_the_kin_of_combined_are_read(line: str, wanted: dict[str, Any], parser: str) -> None:
+    row = one(line, parser)
+    assert {k: row.get(k) for k in wanted} == wanted
+
+
+def test_odd_lines_among_plain_ones_keep_their_places() -> None:
+    lines = [COMBINED.replace(" 404 ", f" {200 + i} ") for i in range(40)]
+    lines[7] = f"shop.example {lines[7]}"
+    lines[21] = "no access line"
+    lines[30] = lines[30].replace("alice", "al ice")
+    found = rows("\n".join(lines), "nginx")
+    assert [r.get("status") for r in found] == [None if i == 21 else 200 + i for i in range(40)]
+    assert [r["raw"] for r in found] == lines
+    assert found[21]["kind"] == "log"
+    assert found[21]["message"] == "no access line"
+    assert "combined" in found[21]["parse_error"]
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (
+            '2026/11/23 05:46:16 [error] 31#31: *46 user "bob" was not found in "/etc/htpasswd", '
+            'client: 203.0.113.7, server: _, request: "GET /x?y HTTP/1.1", host: "shop.example"',
+            {
+                "kind": "authn_login_fail", "claimed_user": "bob", "reason": "unknown_user",
+                "client_ip": "203.0.113.7", "method": "GET", "path": "/x", "query": "y",
+                "authority": "shop.example", "severity": "error", "tags": ["time_assumed"],
+            },
+        ),
+        (
+            '2026/11/23 05:46:16 [crit] 31#31: *46 SSL_do_handshake() failed, client: 203.0.113.7',
+            {"kind": "log", "severity": "critical", "client_ip": "203.0.113.7",
+             "message": "SSL_do_handshake() failed"},
+        ),
+        (
+            "[Thu Oct 13 12:24:49.880562 2022] [auth_basic:error] [pid 10:tid 14] "
+            '[client 203.0.113.7:50229] AH01617: user bob: authentication failure for "/x": '
+            "Password Mismatch",
+            {
+                "kind": "authn_login_fail", "claimed_user": "bob", "reason": "bad_credentials",
+                "client_ip": "203.0.113.7", "client_port": 50229, "path": "/x",
+                "time": "2022-10-13T12:24:49.880562+00:00",
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_error_log_lines_share_the_stream(line: str, wanted: dict[str, Any]) -> None:
+    row = one(line, "nginx")
+    assert {k: row.get(k) for k in wanted} == wanted
+
+
+def test_nginx_json_prefers_what_was_on_the_wire() -> None:
+    record = {
+        "ts": "2026-11-23T05:46:16+00:00", "msec": 1795412776.045, "client_ip": "203.0.113.7",
+        "user": "", "method": "GET", "uri": "/x' OR 1=1--", "args": "a=1",
+        "request_uri": "/x'%20OR%201=1--?a=1", "status": 200, "body_bytes": 8, "resp_bytes": 129,
+        "rt": 0.005, "urt": "", "host": "shop.example", "ua": 'te"st', "xff": "",
+    }  # fmt: skip
+    row = one(msgspec.json.encode(record), "nginx_json")
+    wanted = {
+        "time": "2026-11-23T05:46:16.045000+00:00", "kind": "request", "path": "/x'%20OR%201=1--",
+        "query": "a=1", "duration_ns": 5_000_000, "bytes_out": 8, "authority": "shop.example",
+        "user_agent": 'te"st', "user": None, "raw": None,
+        "attributes": {"uri": "/x' OR 1=1--", "resp_bytes": 129},
+    }  # fmt: skip
+    assert {k: row.get(k) for k in wanted} == wanted
+
+
+def test_nginx_json_takes_variables_under_their_own_names_and_numbers_as_text() -> None:
+    record = {
+        "time_local": "23/Nov/2026:05:46:16 +0000", "remote_addr": "203.0.113.7",
+        "remote_user": "-", "request": "POST /login?next=/ HTTP/2.0", "status": "403",
+        "body_bytes_sent": "12", "request_time": "0.250", "http_user_agent": "curl/8",
+    }  # fmt: skip
+    row = one(msgspec.json.encode(record), "nginx_json")
+    wanted = {
+        "time": "2026-11-23T05:46:16+00:00", "client_ip": "203.0.113.7", "user": None,
+        "method": "POST", "path": "/login", "query": "next=/", "http_version": "2", "status": 403,
+        "bytes_out": 12, "duration_ns": 250_000_000, "reason": "forbidden",
+    }  # fmt: skip
+    assert {k: row.get(k) for k in wanted} == wanted
+
+
+def test_native_events_keep_every_column_and_unknown_keys() -> None:
+    line = (
+        '{"time":"2026-11-23T05:46:16.123456789+01:00","kind":"AUTHN_login_fail:joe","status":401,'
+        '"tags":["a"],"objects":["x","y"],"attributes":{"deep":{"er":1}},"colour":"red",'
+        '"source":"liar","observed":1}'
+    )
+    row = one(line, "tocsin")
+    wanted = {
+        "time": "2026-11-23T04:46:16.123456+00:00", "kind": "authn_login_fail", "user": "joe",
+        "status": 401, "tags": ["a"], "objects": ["x", "y"], "source": "edge", "raw": None,
+        "layer": "app",
+        "attributes": {"deep": {"er": 1}, "colour": "red", "source": "liar", "observed": 1},
+    }  # fmt: skip
+    assert {k: row.get(k) for k in wanted} == wanted
+    assert "parse_error" not in row
+
+
+def test_nanoseconds_survive() -> None:
+    frame = parse(b'{"time":"2026-11-23T05:46:16.123456789Z","kind":"log"}', "tocsin", ORIGIN, NOW)
+    assert frame["time"].dt.epoch("ns").item() % 10**9 == 123_456_789
+
+
+def test_a_wrong_type_is_kept_and_named_and_harms_no_neighbour() -> None:
+    found = rows(
+        '{"time":"2026-11-23T05:46:16Z","kind":"request","status":"200","user":5}\n'
+        '{"time":"2026-11-23T05:46:17Z","kind":"request","status":201,"user":"bob"}\n'
+        '{"time":"no time","kind":"nonsense","status":1.5}\n',
+        "tocsin",
+    )
+    assert found[0]["attributes"] == {"status": "200", "user": 5}
+    assert found[0]["parse_error"] == "status: not a whole number; user: not text"
+    assert (found[1]["status"], found[1]["user"]) == (201, "bob")
+    assert "parse_error" not in found[1]
+    assert found[2]["attributes"] == {"time": "no time", "kind": "nonsense", "status": 1.5}
+    for name in ("time", "kind", "status"):
+        assert f"{name}: not" in found[2]["parse_error"]
+    assert found[2]["kind"] == "log"
+
+
+@pytest.mark.parametrize(
+    ("record", "wanted"),
+    [
+        (
+            {"@timestamp": "2026-11-23T05:46:16Z", "log": {"level": "WARN"}, "message": "hi",
+             "http": {"request": {"method": "GET"}, "response": {"status_code": 404}},
+             "url": {"path": "/x"}, "client": {"ip": "203.0.113.7"}, "trace": {"id": "ab"}},
+            {"severity": "warn", "message": "hi", "method": "GET", "status": 404, "path": "/x",
+             "client_ip": "203.0.113.7", "trace_id": "ab", "kind": "request"},
+        ),
+        (
+            {"ts": 1795412776.5, "level": 30, "msg": "hi", "req": {"method": "GET", "url": "/x?y",
+             "remoteAddress": "203.0.113.7:42"}, "res": {"statusCode": 200}, "responseTime": 12},
+            {"severity": "info", "method": "GET", "path": "/x", "query": "y", "status": 200,
+             "client_ip": "203.0.113.7", "duration_ns": 12_000_000,
+             "time": "2026-11-23T05:46:16.500000+00:00"},
+        ),
+        (
+            {"timestamp": 1795412776500, "http.status_code": 500, "http.method": "PUT",
+             "usr.id": "u1", "a": {"b": [1, {"c": None}]}},
+            {"status": 500, "method": "PUT", "user": "u1", "reason": "internal",
+             "attributes": {"a.b": [1, {"c": None}]}},
+        ),
+        (
+            {"hello": "world", "n": 1.5, "no": None},
+            {"kind": "log", "attributes": {"hello": "world", "n": 1.5}},
+        ),
+    ],
+)  # fmt: skip
+def test_foreign_json_is_understood_where_it_can_be(
+    record: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    row = one(msgspec.json.encode(record), "json")
+    assert {k: row.get(k) for k in wanted} == wanted
+    assert "parse_error" not in row
+
+
+def test_a_repeated_key_means_its_last_value_on_every_path() -> None:
+    twice = b'{"status":1,"kind":"request","status":7}\n'
+    plain = b'{"status":5,"kind":"request"}\n'
+    foreign = b'{"status":1,"kind":"request","x":1,"status":7}\n'
+    for parser in ("tocsin", "json", "nginx_json"):
+        found = rows(plain * 40 + twice + foreign, parser)
+        assert [r["status"] for r in found] == [5] * 40 + [7, 7]
+    assert one("status=1 status=7", "kv")["status"] == 7
+
+
+def test_key_value_lines_know_quotes_and_what_stands_before_them() -> None:
+    row = one(
+        "2026-11-23 05:46:16,750 WARN [org.x] (t-1) type=LOGIN_ERROR, ipAddress=203.0.113.7, "
+        'username=bob, note="a \\"b\\" c"',
+        "kv",
+    )
+    wanted = {
+        "time": "2026-11-23T05:46:16.750000+00:00", "severity": "warn", "tags": ["time_assumed"],
+        "client_ip": "203.0.113.7", "user": "bob",
+        "attributes": {"type": "LOGIN_ERROR", "note": 'a "b" c'},
+    }  # fmt: skip
+    assert {k: row.get(k) for k in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("Nov 23 05:46:16 web-1 sshd[42]: Invalid user bob",
+         {"time": "2026-11-23T05:46:16+00:00", "host": "web-1", "message": "Invalid user bob",
+          "attributes": {"program": "sshd", "pid": "42"}}),
+        ("Dec 31 23:59:59 web-1 sshd[42]: x", {"time": "2025-12-31T23:59:59+00:00"}),
+        ("<11>Nov 23 05:46:16 web-1 app: x", {"severity": "error", "message": "x"}),
+        ("2026-11-23T05:46:16+02:00 ERROR it broke",
+         {"time": "2026-11-23T03:46:16+00:00", "severity": "error", "tags": None}),
+        ("[2026-11-23 05:46:16,332] [INFO] [auth] hello",
+         {"time": "2026-11-23T05:46:16.332000+00:00", "severity": "info"}),
+        ("just words", {"message": "just words", "time": "2026-11-23T05:46:40+00:00"}),
+        ("9999-99-99 99:99:99 no time", {"message": "9999-99-99 99:99:99 no time"}),
+    ],
+)  # fmt: skip
+def test_text_shows_the_time_that_a_line_begins_with(line: str, wanted: dict[str, Any]) -> None:
+    row = one(line, "text")
+    assert {k: row.get(k) for k in wanted} == wanted
+    assert (row["kind"], row["raw"]) == ("log", line)
+    assert "parse_error" not in row
+
+
+def test_the_door_fills_in_what_lines_leave_out_and_binds_what_they_may_not_say() -> None:
+    origin = Origin(
+        source="edge", layer="app", service="shop", env="prod", host="h0", tenant="t1",
+        peer_ip="192.0.2.1", tz="Europe/Berlin",
+    )  # fmt: skip
+    line = '{"time":"2026-11-23T05:46:16","kind":"log","host":"h9","tenant":"t2","source":"x"}'
+    row = one(line, "tocsin", origin)
+    wanted = {
+        "time": "2026-11-23T04:46:16+00:00", "tags": ["time_assumed"], "host": "h9",
+        "service": "shop", "env": "prod", "tenant": "t1", "source": "edge", "layer": "app",
+        "peer_ip": "192.0.2.1",
+    }  # fmt: skip
+    assert {k: row.get(k) for k in wanted} == wanted
+
+
+def test_json_behind_a_syslog_header_is_read() -> None:
+    row = one('<134>Nov 23 05:46:16 web-1 nginx: {"status":404,"method":"GET"}', "nginx_json")
+    assert row["status"] == 404
+    assert row["attributes"]["syslog.host"] == "web-1"

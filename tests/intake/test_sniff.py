@@ -1,0 +1,77 @@
+"""The first lines tell the parser, and what is no text is said to be none."""
+
+from __future__ import annotations
+
+import pytest
+
+from tocsin.errors import Malformed
+from tocsin.intake import sniff
+
+COMBINED = '203.0.113.7 - - [23/Nov/2026:05:46:16 +0000] "GET / HTTP/1.1" 200 8 "-" "curl"'
+EVENT = '{"time":"2026-11-23T05:46:16Z","kind":"authn_login_fail","user":"bob"}'
+NGINX_JSON = (
+    '{"time_iso8601":"x","remote_addr":"203.0.113.7","request":"GET / HTTP/1.1","status":200}'
+)
+PG_JSON = '{"timestamp":"2026-11-23 05:46:22.750 UTC","pid":1,"error_severity":"LOG","message":"m"}'
+PG_CSV = (
+    '2026-11-23 05:46:22.750 UTC,"u","d",42,"h:1",6b.1,3,"",x,,0,LOG,00000,"a\nb\nc",,,,,,,,,"",,,0'
+)
+ERROR = "2026/11/23 05:46:16 [error] 31#31: *46 open() failed, client: 203.0.113.7"
+
+
+@pytest.mark.parametrize(
+    ("head", "parser"),
+    [
+        (COMBINED, "nginx"),
+        (COMBINED + ' "198.51.100.4"', "nginx"),
+        (ERROR, "nginx"),
+        ("\n".join([COMBINED, ERROR, ERROR]), "nginx"),
+        ("shop.example:443 " + COMBINED, "apache"),
+        (COMBINED.removesuffix(' "-" "curl"'), "apache"),
+        ("[Thu Oct 13 12:24:49.880562 2022] [core:info] [pid 1] hello", "apache"),
+        ("<134>Nov 23 05:46:16 web-1 nginx: " + COMBINED, "nginx"),
+        ("<134>Nov 23 05:46:16 web-1 nginx: " + NGINX_JSON, "nginx_json"),
+        (EVENT, "tocsin"),
+        (NGINX_JSON, "nginx_json"),
+        (PG_JSON, "pg_json"),
+        ('{"level":"info","msg":"hello"}', "json"),
+        ("\n".join([NGINX_JSON, '{"a":1}']), "json"),
+        (PG_CSV, "pg_csv"),
+        ("time=2026-11-23T05:46:16Z level=info msg=hi", "kv"),
+        ("a=1 b=2", "kv"),
+        ("Nov 23 05:46:16 web-1 sshd[42]: Invalid user bob", "text"),
+        ("hello = world", "text"),
+        ("", "text"),
+        ("\n\n \n", "text"),
+        ("\ufeff\r\n" + COMBINED + "\r\n", "nginx"),
+        ("\n".join([COMBINED] * 7 + ["noise"] * 3), "nginx"),
+        ("\n".join([COMBINED] * 5 + ["noise"] * 5), "text"),
+    ],
+)
+def test_the_parser_is_found(head: str, parser: str) -> None:
+    assert sniff(head.encode()) == parser
+
+
+def test_a_line_cut_by_the_window_does_not_vote() -> None:
+    head = (COMBINED + "\n").encode() + b'{"a":"' + b"x" * 70_000
+    assert sniff(head) == "nginx"
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        ("hello\n".encode("utf-16"), "UTF-16"),
+        (("hello world\n" * 9).encode("utf-16-le"), "UTF-16"),
+        (("hello world\n" * 9).encode("utf-16-be"), "UTF-16"),
+        (b"\x7fELF\x02\x01\x01" + bytes(range(32)) * 9, "binary"),
+        (b"\x1f\x8b\x08 whatever", "archive"),
+        (b"PK\x03\x04", "archive"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_the_reason(head: bytes, says: str) -> None:
+    with pytest.raises(Malformed, match=says):
+        sniff(head)
+
+
+def test_hostile_json_does_not_stop_it() -> None:
+    assert sniff(b'{"a":' * 10_000) == "text"
