@@ -319,6 +319,18 @@ def test_the_whole_target_is_seen_with_and_without_its_host() -> None:
     ]
 
 
+def test_the_beginning_of_a_path_is_found_behind_a_host() -> None:
+    asked = matcher({"cs-uri-stem|startswith": "/admin"}, {"cs-uri-query": "debug=1"})
+    behind = {"scheme": "https", "authority": "example.org"}
+    rows = frame(
+        {"path": "/admin/x", **behind},
+        {"path": "/x/admin", **behind},
+        {"path": "/%61dmin", "query": "debug=1", **behind},
+        {"query": "debug%3d1", **behind},
+    )
+    assert [h.rows.tolist() for h in asked.match(rows)] == [[0, 2], [2, 3]]
+
+
 def test_the_extension_is_that_of_the_last_segment() -> None:
     asked = matcher({"c-uri-extension": ["exe", "dll"]})
     paths = ["/a.exe", "/a.EXE", "/a.exe/b", "/a%2eexe", "/a.exe.txt", "/exe", "/x.dll", None]
@@ -432,6 +444,37 @@ def test_a_batch_is_answered_as_its_parts_are() -> None:
         for hit in asked.match(rows[i : i + 1]):
             single[hit.rule_index].append(i)
     assert single == whole
+
+
+@pytest.mark.parametrize("many", [0, 400, 10_000])
+@pytest.mark.parametrize("share", [2, 7, 50])
+def test_the_answer_does_not_depend_on_how_it_is_asked_for(many: int, share: int) -> None:
+    detection = {
+        "sel": {"cs-uri-stem|contains": "/../", "c-useragent|contains": ["bot", "crawl"]},
+        "keywords": ["needle"],
+        "filter": {"sc-status": 404, "tags|contains": "known"},
+        "condition": "(sel or keywords) and not filter",
+    }
+    paths = ["/%2e%2e/%2e./", "/a/../b", "/a"]
+    rows: list[dict[str, Any]] = [
+        {
+            "path": paths[i // 3 % 3] if i % share == 0 else "/ordinary",
+            "user_agent": ["a bot", "Crawler", "x", None][i % 4],
+            "message": "a needle" if i % (share * 5) == 0 else None,
+            "status": 404 if i % 2 else 200,
+            "tags": [["known"], ["other", "known"], [], None][i % 4],
+        }
+        for i in range(3_000)
+    ]
+    wanted = [
+        i
+        for i, r in enumerate(rows)
+        if ((r["path"] in paths[:2] and i % 4 < 2) or r["message"] is not None)
+        and not (i % 2 and i % 4 < 2)
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "_MANY", many)
+        assert [h.rows.tolist() for h in matcher(detection).match(frame(*rows))] == [wanted]
 
 
 def test_no_rows_and_no_rules_are_no_trouble() -> None:
