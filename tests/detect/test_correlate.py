@@ -216,7 +216,7 @@ def test_a_flood_of_single_keys_leaves_an_attacker_in_sight_and_is_counted() -> 
         stream.append((f"flood-{t}", t, ""))
         if t % 900 == 0:
             stream += [("slow", t, "")]
-        if t == 1:
+        if t == 60:  # a second event, in another batch, while the flood goes on
             stream += [("slow", t, "")]
     found = run(window, stream, range(0, len(stream), 50))
     assert set(found) == {"slow"}
@@ -297,7 +297,8 @@ def test_what_comes_after_its_window_was_decided_is_counted() -> None:
     window.feed(rows([("a", 0, "")], 0, [-S]))
     window.close(20 * S)
     window.feed(rows([("a", 1, "")], 1, [20 * S]))
-    assert window.late == 1
+    window.feed(rows([("a", 20, ""), ("a", 21, "")], 2, [20 * S, 20 * S]))
+    assert (window.late, window.pending) == (2, 1)
 
 
 def test_too_many_undecided_events_hurry_the_oldest_window_and_are_counted() -> None:
@@ -313,3 +314,33 @@ def test_a_hot_entity_is_not_dropped_however_the_ring_wraps() -> None:
     found = run(events(20, 300), stream, range(0, 5_000, 777))
     assert [e.events for e in found["hot"]] == [5_000]
     assert "cold" not in found
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_event_that_does_not_cross_joins_the_open_episode(
+    make: Callable[[int, int], Window],
+) -> None:
+    stream = [("a", 0, "u"), ("a", 5, "v"), ("a", 10, "w"), ("a", 19, "x"), ("a", 21, "y")]
+    for at in ((), range(5)):
+        (episode,) = run(make(3, 10), stream, at)["a"]
+        assert (episode.events, episode.last_seen) == (4, 19 * S)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_late_event_completes_a_window_that_newer_events_have_pushed_aside(
+    make: Callable[[int, int], Window],
+) -> None:
+    # 0 1 2 3 and the late 5 are five within five seconds; 8 9 10 came before it.
+    times = [0, 1, 2, 3, 8, 9, 10, 5]
+    stream = [("a", t, f"v{t}") for t in times]
+    assert set(run(make(5, 5), stream, range(8))) == {"a"}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_episode_that_is_long_over_takes_no_late_events(
+    make: Callable[[int, int], Window],
+) -> None:
+    stream = [("a", 0, "u"), ("a", 1, "v"), ("a", 2, "w"), ("b", 100, "u"), ("a", 5, "x")]
+    for at in ((), range(5)):
+        first, second = run(make(3, 10), stream, at)["a"]
+        assert (first.events, second.events) == (3, 3)
