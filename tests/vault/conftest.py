@@ -95,8 +95,10 @@ class MemorySealer:
     boots: list[str] = field(default_factory=list)
     first_epoch_key: bytes | None = None
     restarts: int = 0
+    recoveries: int = 0
 
     def recover(self) -> Recovered:
+        self.recoveries += 1
         return Recovered(self.next_seq, clean=True)
 
     def start(self, boot: str) -> None:
@@ -109,6 +111,8 @@ class MemorySealer:
         pass
 
     def compact(self) -> int:
+        if self.fail:
+            raise self.fail.pop(0)
         return 7
 
     def seal(self, job: SealJob) -> Sealed:

@@ -511,6 +511,19 @@ def test_compaction_is_asked_of_the_sealer(house: Any) -> None:
     assert house.open().compact(10) == 7
 
 
+def test_a_failed_compaction_is_told_and_rolled_forward_before_the_next_seal(house: Any) -> None:
+    vault = house.open()
+    house.sealer.fail = [StorageFailed("the catalog is full")]
+    with pytest.raises(StorageFailed, match="catalog is full"):
+        vault.compact(10)
+    assert "catalog is full" in str(vault.status().sealing_failed)
+    before = house.sealer.recoveries
+    house.put(vault, 3)
+    vault.seal(10)
+    assert house.sealer.recoveries == before + 1
+    assert vault.status().sealing_failed is None
+
+
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Literal, Protocol
 import msgspec
 import polars as pl
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from tocsin.catalog import open_catalog
 from tocsin.errors import (
@@ -221,11 +222,8 @@ class Vault:
         With *sealing* "process" the sealer, and the signing key, live in a child process.  Raises
         VaultBusy, KeyMissing, KeyWrong, Damaged or StorageFailed, each saying what to do.
         """
-        try:
+        with contextlib.ExitStack() as undo, _said(directory):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageFailed(f"{directory}: cannot be made: {error.strerror}") from error
-        with contextlib.ExitStack() as undo:
             lock = Lock(directory)
             undo.callback(lock.release)
             ring = KeyRing(directory / "keys", keys)
@@ -521,11 +519,9 @@ class Vault:
             self._grown.notify_all()
         for thread in self._threads:
             thread.join()
-        try:
+        with self._undo, _said(self._directory):
             if not self._epochs:
                 self._sealing.stop()
-        finally:
-            self._undo.close()
 
     def __enter__(self) -> Vault:
         return self
@@ -766,7 +762,23 @@ class Vault:
         try:
             wish.set_result(self._sealing.compact())
         except Exception as error:  # noqa: BLE001  whoever asked is told
+            with self._lock:
+                # It may have ended anywhere: the next seal rolls it forward first.
+                self._sealing_failed = f"{type(error).__name__}: {error}"
             wish.set_exception(error)
+
+
+@contextlib.contextmanager
+def _said(directory: Path) -> Generator[None]:
+    """Whatever the disk or the catalog refuses, in words of ours."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or directory
+        raise StorageFailed(f"{place}: {error.strerror or error}; mend the disk") from error
+    except SQLAlchemyError as error:
+        why = getattr(error, "orig", None) or error
+        raise StorageFailed(f"{directory / 'catalog.db'}: {why}; mend the disk") from error
 
 
 def _pass_on(first: Future[Receipt], repeat: Future[Receipt]) -> None:
