@@ -55,7 +55,13 @@ QUIET_NS = 3_600_000_000_000
 LONGEST_NS = 3_155_760_000_000_000_000
 
 #: Up to this count a ring for every entity is cheap.
-_SHORT = 64
+_SHORT = 20
+
+#: Bytes that an entity costs, about, as measured: of a rule that counts values, of one with a
+#: large count, and of an open episode.
+_SEEN, _LONG, _EPISODE = 900, 450, 1_200
+#: And what each (entity, value) pair costs.
+_PAIR = 200
 
 _MAGIC = b"tocsin-detect\x00\x01"
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -64,9 +70,11 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 class Limits(Struct, frozen=True, kw_only=True):
     """How much the engine may remember."""
 
-    slots: int = 200_000  #: entities a rule
-    memory: int = 256 * 1024 * 1024  #: bytes of all correlations' rings together
-    pairs: int = 400_000  #: (entity, value) pairs a rule that counts values
+    slots: int = 200_000  #: entities a rule, at most
+    pairs: int = 400_000  #: (entity, value) pairs a rule that counts values, at most
+    #: Bytes of all correlations together, shared out evenly, and as much again of all other rules:
+    #: roughly, and only when somebody floods them all.
+    memory: int = 256 * 1024 * 1024
 
 
 class Counters(Struct, frozen=True, kw_only=True):
@@ -296,12 +304,12 @@ class Engine:
     # ------------------------------------------------------------------------------- rules
 
     def _plain_tracker(self, index: int) -> _Tracker:
-        rule = self.rules.rules[index]
-        return _Tracker(rule, EachEvent(self._loud[index], limit=self.limits.slots // 4), ())
+        fit = self.limits.memory // (_EPISODE * len(self._loud))
+        window = EachEvent(self._loud[index], limit=self._entities(fit))
+        return _Tracker(self.rules.rules[index], window, ())
 
     def _correlation_tracker(self, plan: _Plan) -> _Tracker:
-        rule, limits = plan.rule, self.limits
-        quiet = plan.quiet_ns
+        rule, quiet, share = plan.rule, plan.quiet_ns, self._share
         count = rule.count + (rule.op == "gt")
         window: Window
         if rule.op not in ("gte", "gt"):
@@ -310,23 +318,34 @@ class Engine:
                 rule.count,
                 rule.timespan_ns,
                 quiet,
-                limit=limits.slots,
+                limit=self._entities(share // _SEEN),
+                pending=max(1_000, share // _PAIR),
                 values=plan.counts_values,
             )
         elif plan.counts_values:
             window = DistinctCount(
-                count, rule.timespan_ns, quiet, limit=limits.slots, pairs=limits.pairs
+                count,
+                rule.timespan_ns,
+                quiet,
+                limit=self._entities(share // _SEEN),
+                pairs=max(1_000, min(self.limits.pairs, share // _PAIR)),
             )
         elif count <= _SHORT:
-            fit = self._share // (16 * (2 * count + 2))
-            window = EventCount(
-                count, rule.timespan_ns, quiet, limit=max(64, min(limits.slots, fit))
-            )
+            fit = share // (16 * (2 * count + 2))
+            window = EventCount(count, rule.timespan_ns, quiet, limit=self._entities(fit))
         else:
             window = LongCount(
-                count, rule.timespan_ns, quiet, limit=limits.slots, kept=self._share // 16
+                count,
+                rule.timespan_ns,
+                quiet,
+                limit=self._entities(share // _LONG),
+                kept=share // 32,
             )
         return _Tracker(rule, window, plan.group)
+
+    def _entities(self, fit: int) -> int:
+        """How many entities a rule may know, when memory would hold *fit*."""
+        return min(self.limits.slots, max(1_000, fit))
 
 
 @dataclass(frozen=True, slots=True)
