@@ -259,14 +259,17 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Setup, dec_hook=_from_text)
-    with contextlib.suppress(BrokenPipeError), alone(setup.directory):
-        ring = KeyRing(setup.directory / "keys", _unpack(setup.source))
-        sealer = Sealer(
-            setup.directory,
-            ring,
-            catalog=open_catalog(setup.catalog),
-            epoch_seconds=setup.epoch_seconds,
-        )
+    with contextlib.suppress(BrokenPipeError), contextlib.ExitStack() as until_the_end:
+        try:
+            until_the_end.enter_context(alone(setup.directory))
+            sealer: Sealer | TocsinError = Sealer(
+                setup.directory,
+                KeyRing(setup.directory / "keys", _unpack(setup.source)),
+                catalog=open_catalog(setup.catalog),
+                epoch_seconds=setup.epoch_seconds,
+            )
+        except TocsinError as error:
+            sealer = error  # the answer to whatever is asked
         for request in _requests():
             answers.write(_encode(_serve(sealer, request)) + b"\n")
 
@@ -289,8 +292,10 @@ def _requests() -> Iterator[_Request]:
         yield request
 
 
-def _serve(sealer: Sealer, request: _Request) -> _Answer:
+def _serve(sealer: Sealer | TocsinError, request: _Request) -> _Answer:
     try:
+        if isinstance(sealer, TocsinError):
+            raise sealer
         value = _do(sealer, request)
     except (TocsinError, OSError) as error:
         kind = type(error).__name__ if isinstance(error, TocsinError) else "StorageFailed"

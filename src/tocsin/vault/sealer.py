@@ -12,20 +12,20 @@ memory is thrown away and read again from disk before the next entry.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hmac
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+from sqlalchemy.exc import DatabaseError
 
 from tocsin.catalog import deliveries as catalog_deliveries
 from tocsin.catalog import segments as catalog_segments
@@ -39,9 +39,6 @@ from tocsin.vault.note import Checkpoint, Signer, open_note, parse_checkpoint, s
 from tocsin.vault.segments import Delivery, Range, Segment, Stored
 
 __all__ = ["FORMAT", "Sealer", "epoch_commitment", "mac_path", "next_epoch_key"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 FORMAT = 1  #: of log entries
 _EPOCH = struct.Struct("<Q32s")  # how many checkpoints the key has left behind, and the key
@@ -63,21 +60,16 @@ def mac_path(number: int) -> str:
     return f"macs/{tlog.tile_path(0, number).removeprefix('tile/0/')}"
 
 
-def _telling(
-    verb: Callable[Concatenate[Sealer, P], T],
-) -> Callable[Concatenate[Sealer, P], T]:
+@contextlib.contextmanager
+def _telling() -> Generator[None]:
     """Say in our own words what disk and catalog refuse."""
-
-    @functools.wraps(verb)
-    def told(self: Sealer, *args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return verb(self, *args, **kwargs)
-        except OSError as error:
-            raise StorageFailed(f"{self.directory}: {error.strerror or error}") from error
-        except sa.exc.DatabaseError as error:
-            raise StorageFailed(f"{self.directory}: the catalog refused: {error.orig}") from error
-
-    return told
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or "the vault's disk"
+        raise StorageFailed(f"{place}: {error.strerror or error}") from error
+    except DatabaseError as error:
+        raise StorageFailed(f"the catalog refused a change: {error.orig}") from error
 
 
 @dataclass(slots=True)
@@ -131,7 +123,7 @@ class Sealer:
 
     # -- the verbs --------------------------------------------------------------------------------
 
-    @_telling
+    @_telling()
     def recover(self) -> Recovered:
         """Roll an interrupted seal forward, or make a new vault; say where the log stands."""
         self._state = None
@@ -154,7 +146,7 @@ class Sealer:
         self._state = state
         return Recovered(state.last.next_seq, state.last.stopped)
 
-    @_telling
+    @_telling()
     def start(self, boot: str) -> None:
         """Say that a life begins; ``gap`` is the time since the last word of the one before."""
         state, at = self._ready(), self._clock()
@@ -170,7 +162,7 @@ class Sealer:
         self._boot = boot
         self._commit(state, entry)
 
-    @_telling
+    @_telling()
     def stop(self) -> None:
         """Say that this life ends as it should."""
         if self._boot is None:
@@ -181,7 +173,7 @@ class Sealer:
         self._commit(state, {"kind": "stop", "boot": self._boot, "at": self._clock()})
         self._boot = None
 
-    @_telling
+    @_telling()
     def seal(self, job: SealJob) -> Sealed:
         """Seal one epoch.  A job that was sealed before is only tidied up after."""
         state = self._ready()
@@ -213,7 +205,7 @@ class Sealer:
         self._drop_retired()
         return sealed
 
-    @_telling
+    @_telling()
     def compact(self) -> int:
         """Join some small neighbours into one segment; how many, 0 when there is nothing to do."""
         from tocsin.vault.compact import compact  # it needs this module's Sealer

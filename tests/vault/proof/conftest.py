@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from tocsin.catalog import open_catalog
 from tocsin.event.batch import SCHEMA
@@ -78,7 +79,7 @@ class House:
         if self.template is not None:
             shutil.copy(self.template, self.directory / "catalog.db")
         self.catalog: sa.Engine = open_catalog(self.directory / "catalog.db")
-        sa.event.listen(self.catalog, "connect", _hurry)
+        event.listen(self.catalog, "connect", _hurry)
         self.sealer = self.another()
 
     def another(self) -> Sealer:

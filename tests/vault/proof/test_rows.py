@@ -114,7 +114,7 @@ def test_two_rows_that_differ_never_have_the_same_bytes(
     assert same == (one == two)
 
 
-NOTHING = dict.fromkeys(NAMES)
+NOTHING: dict[str, Any] = dict.fromkeys(NAMES)
 ALIKE: list[dict[str, Any]] = [
     NOTHING,
     NOTHING | {"user": ""},

@@ -30,7 +30,7 @@ def full(count: int) -> pl.DataFrame:
     }
     plain = {c.name: pl.Int64() if c.type is Type.TIME else SCHEMA[c.name] for c in COLUMNS}
     values = {c.name: [makers[c.type](i) for i in range(count)] for c in COLUMNS}
-    frame = pl.DataFrame(values, schema=plain).cast(dict(SCHEMA))
+    frame = pl.DataFrame(values, schema=plain).cast(SCHEMA)
     return frame.insert_column(0, pl.Series("seq", range(count), dtype=pl.Int64))
 
 
@@ -71,7 +71,7 @@ def test_every_type_comes_back_as_it_was_by_both_readers(tmp_path: Path) -> None
     path = segments.segment_path(tmp_path, segment)
     by_arrow = pl.from_arrow(segments.read(path, key, segment))
     assert isinstance(by_arrow, pl.DataFrame)
-    assert by_arrow.cast(dict(frame.schema)).equals(frame)  # type: ignore[arg-type]  # a schema is one
+    assert by_arrow.cast(frame.schema).equals(frame)
     stored = segments.read_stored(path, key, segment)
     assert stored.ranges[0].names == tuple(frame.columns)
     assert stored.deliveries == (Delivery("shop", "batch é", 0, 50, 5),)

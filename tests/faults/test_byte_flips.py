@@ -1,0 +1,130 @@
+"""Every single byte of a small sealed vault, changed, is found; in the file where it is."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tocsin.catalog import open_catalog
+from tocsin.event.batch import SCHEMA
+from tocsin.vault import segments, wal
+from tocsin.vault.jobs import SealJob
+from tocsin.vault.keys import KeyRing, file_key
+from tocsin.vault.sealer import Sealer
+from tocsin.vault.verify import Report, verify
+
+LONG = os.environ.get("TOCSIN_FAULTS") == "long"
+#: The long form turns each bit of each byte; the short one one bit, another from place to place.
+BITS = range(8) if LONG else (None,)
+
+
+class Vault:
+    """A sealed range, an unsealed tail, keys, and what an auditor holds."""
+
+    def __init__(self, directory: Path, key: Path) -> None:
+        self.directory = directory
+        (directory / "wal").mkdir(parents=True)
+        source = file_key(key, create=True)
+        self.kek = source.fetch(directory)
+        self.ring = KeyRing(directory / "keys", source)
+        self.engine = open_catalog(directory / "catalog.db")
+        sealer = Sealer(directory, self.ring, catalog=self.engine)
+        sealer.recover()
+        self.epoch_key = sealer.first_epoch_key
+        sealer.start("life")
+        sealer.seal(SealJob(self.write(0, [3]), 0, 3, 0))
+        self.write(3, [2, 1, 1])
+        self.now = time.time_ns()
+
+    def write(self, first: int, batches: list[int]) -> tuple[Path, ...]:
+        file = wal.start_wal(self.directory / "wal", self.ring, first)
+        for rows in batches:
+            start = 1_700_000_000_000_000_000
+            plain = {"time": [start] * rows, "observed": [start] * rows, "kind": ["log"] * rows}
+            frame = pl.DataFrame(plain | {"user": ["alice"] * rows})
+            frame = frame.cast({n: SCHEMA[n] for n in frame.columns})
+            file.append([wal.encode(frame, source="shop", batch_id="b", at=start)])
+        file.close()
+        return (file.path,)
+
+    def verify(self) -> Report:
+        return verify(self.directory, self.kek, epoch_key=self.epoch_key, now=self.now)
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
+    place = tmp_path_factory.mktemp("flips")
+    made = Vault(place / "data", place / "kek")
+    yield made
+    made.engine.dispose()
+
+
+def evidence(vault: Vault) -> list[Path]:
+    """All files that prove something: the catalog and the filters are derived."""
+    skip = ("catalog.db", "lock", "sealer.lock")
+    return sorted(
+        path
+        for path in vault.directory.rglob("*")
+        if path.is_file() and path.suffix != ".idx" and not path.name.startswith(skip)
+    )
+
+
+def test_the_vault_is_intact_before_it_is_touched(vault: Vault) -> None:
+    report = vault.verify()
+    assert (report.verdict, report.grade, report.notes) == ("intact", "T2", [])
+    assert (report.rows, report.unsealed_rows, report.torn_bytes) == (3, 4, 0)
+    kinds = {path.relative_to(vault.directory).parts[0] for path in evidence(vault)}
+    assert kinds == {"keys", "log", "segments", "wal"}
+
+
+FOLDERS = ("keys", "log", "segments", "wal")
+
+
+@pytest.mark.timeout(3600 if LONG else 120)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_changed_byte_is_found(vault: Vault, folder: str) -> None:
+    flips = 0
+    for path in evidence(vault):
+        if path.relative_to(vault.directory).parts[0] != folder:
+            continue
+        name = str(path.relative_to(vault.directory))
+        good = path.read_bytes()
+        assert good, name
+        try:
+            for place in range(len(good)):
+                for bit in BITS:
+                    changed = bytearray(good)
+                    changed[place] ^= 1 << (place % 8 if bit is None else bit)
+                    path.write_bytes(changed)
+                    report = vault.verify()
+                    flips += 1
+                    assert found(report, name), f"byte {place} of {name}: {report}"
+        finally:
+            path.write_bytes(good)
+    assert flips > 100
+    assert vault.verify().verdict == "intact"
+
+
+def found(report: Report, name: str) -> bool:
+    """Told as tampering; or, in the last group of the tail, as bytes that do not authenticate."""
+    if report.verdict == "tampered":
+        return True
+    return name.startswith("wal/") and report.torn_bytes > 0
+
+
+def test_a_changed_filter_hides_no_row(vault: Vault) -> None:
+    for shelf in segments.open_shelves(vault.directory, vault.ring, vault.engine):
+        path = segments.filter_path(vault.directory, shelf.segment.id)
+        good = path.read_bytes()
+        for place in range(len(good)):
+            changed = bytearray(good)
+            changed[place] ^= 1 << place % 8
+            path.write_bytes(changed)
+            fresh = segments.Shelf(vault.directory, shelf.segment, vault.ring)
+            assert fresh.maybe("user", "alice"), place
+        path.write_bytes(good)
