@@ -163,6 +163,35 @@ def test_a_crash_between_telling_and_saving_repeats_findings_and_adds_none(
     assert {i: wanted[i] for i in told} == told
 
 
+@pytest.mark.parametrize("number", range(5))
+def test_a_step_that_fails_half_way_may_simply_be_repeated(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [
+        event(i, kind=Kind.AUTHN_LOGIN_FAIL, client_ip="192.0.2.1", user=f"u{i}") for i in range(9)
+    ]
+    events += [
+        event(9, kind=Kind.REQUEST, client_ip="192.0.2.1", status=401, path="/.env", method="GET")
+    ]
+    state, _ = ENGINE.step(ENGINE.start(b"key"), entries(events[:4]))
+    trackers = list(state.trackers.values())
+    if number < len(trackers):
+        window = trackers[number].window
+
+        def fail(rows: Any) -> None:
+            raise OSError("no more")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(window, "feed", fail)
+            with pytest.raises(OSError, match="no more"):
+                ENGINE.step(state, entries(events[4:], 4))
+    state, found = ENGINE.step(state, entries(events[4:], 4))
+    told = {f.id: f for f in found} | {f.id: f for f in ENGINE.flush(state)[1]}
+    wanted = play(ENGINE, events)
+    assert {i: wanted[i] for i in told} == told
+    assert len(wanted) == len({f.rule for f in wanted.values()}) == 4
+
+
 def test_a_finding_names_rule_entity_reason_evidence_and_taxonomy() -> None:
     events = [
         event(i, kind=Kind.AUTHN_LOGIN_FAIL, client_ip="192.0.2.1", user=f"u{i}") for i in range(4)
