@@ -14,9 +14,9 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Collection, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 import polars as pl
@@ -35,23 +35,20 @@ from tocsin.errors import (
     TooLarge,
     VaultClosed,
 )
-from tocsin.event.batch import Batch
+from tocsin.intake import together
 from tocsin.intake.answers import Refused, json_answer, problem_for
-from tocsin.intake.framing import first_fault, to_lines
-from tocsin.intake.inflate import ENCODINGS, inflate
+from tocsin.intake.inflate import ENCODINGS
 from tocsin.intake.limits import Limits
 from tocsin.intake.origin import Origin
+from tocsin.intake.together import NATIVE, Job, Outcome, Road, Workers
 
 __all__ = ["NATIVE", "Accept", "Receipt", "Road", "Sender", "app", "receiver"]
 
 logger = logging.getLogger(__name__)
 
-NATIVE = "tocsin"  #: the parser of our own NDJSON
 _LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/x-jsonlines"})
 _ARRAY = "application/json"
 _TEXT = "text/plain"
-_BOM = b"\xef\xbb\xbf"
-_HEAD = 64 << 10  # as much as sniffing looks at
 _BATCH_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _UNAUTHENTICATED = 'send the key of a source as "Authorization: Bearer KEY"'
@@ -90,21 +87,8 @@ class Receipt(Protocol):
         ...
 
 
-class Accept(Protocol):
-    """The vault's ``append``: at once Pushback or VaultClosed, else a receipt to wait for."""
-
-    def __call__(self, batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
-        """Take *batch*."""
-        ...
-
-
-class Road(msgspec.Struct, frozen=True):
-    """The way from bytes to a batch: intake's own functions, or fakes."""
-
-    parse: Callable[[bytes, str, Origin, int], pl.DataFrame]  #: data, parser, origin, observed
-    admit: Callable[[pl.DataFrame, Origin], Batch]  #: signatures, redaction, normal form
-    sniff: Callable[[bytes], str]  #: the parser for these first bytes
-    parsers: Collection[str]  #: names that ``parse`` knows
+#: The vault's ``append``: at once Pushback or VaultClosed, else a receipt to wait for.
+Accept = together.Accept[Receipt]
 
 
 def receiver(
@@ -146,12 +130,12 @@ class _Options(msgspec.Struct, frozen=True):
     parser: str | None  # None: find out from the first lines
     encoding: str
     array: bool
-    on_error: Literal["refuse", "keep"] | None  # None: as the format has it
+    refuse: bool | None  # a bad line refuses the body; None: as the format has it
     batch_id: str | None
 
 
 class _Door:
-    """``POST /v1/events``.  The counters are the event loop's; only ``_work`` runs elsewhere."""
+    """``POST /v1/events``.  The counters are the event loop's; the workers run elsewhere."""
 
     def __init__(
         self,
@@ -163,10 +147,9 @@ class _Door:
     ) -> None:
         self._authenticate = authenticate
         self._road = road
-        self._accept = accept
         self._limits = limits
         self._clock = clock
-        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="tocsin-door")
+        self._workers = Workers[Receipt](road, accept, limits)
         self._working = 0  # bodies that have a worker, or wait for one
         self._waiting = 0  # bytes of bodies not yet answered
 
@@ -216,7 +199,17 @@ class _Door:
         options = _options(request, sender, self._road.parsers)
         with self._room() as grow:
             body = await self._body(request, grow)
-            stored, parse_errors = await self._in_worker(body, options, _origin(request, sender))
+            job = Job(
+                body,
+                options.encoding,
+                options.array,
+                options.parser,
+                options.refuse,
+                _origin(request, sender),
+                options.batch_id,
+                self._clock(),
+            )
+            stored, parse_errors = await self._in_worker(job)
             receipt = None if stored is None else await self._durable(stored)
         return json_answer(
             {
@@ -282,44 +275,19 @@ class _Door:
             ) from error
         return b"".join(parts)
 
-    async def _in_worker(
-        self, body: bytes, options: _Options, origin: Origin
-    ) -> tuple[Future[Receipt] | None, int]:
+    async def _in_worker(self, job: Job) -> Outcome[Receipt]:
         if self._working >= self._limits.workers + self._limits.queued:
             raise Pushback("every worker is taken")
         self._working += 1
-        work = asyncio.get_running_loop().run_in_executor(
-            self._pool, self._work, body, options, origin, self._clock()
-        )
+        work = asyncio.wrap_future(self._workers.submit(job))
         # Counted until the thread is done, even if nobody waits for it any more.
         work.add_done_callback(self._worked)
         return await asyncio.shield(work)
 
-    def _worked(self, work: asyncio.Future[tuple[Future[Receipt] | None, int]]) -> None:
+    def _worked(self, work: asyncio.Future[Outcome[Receipt]]) -> None:
         self._working -= 1
         if not work.cancelled():
             work.exception()  # told to the request, or to nobody when that was given up
-
-    def _work(
-        self, body: bytes, options: _Options, origin: Origin, observed: int
-    ) -> tuple[Future[Receipt] | None, int]:
-        """In a worker thread: from the bytes of a body to the vault's promise of a receipt."""
-        data = inflate(body, options.encoding, limit=self._limits.inflated_bytes)
-        data = data.removeprefix(_BOM)
-        most = self._limits.lines
-        lines = to_lines(data, limit=most) if options.array else data
-        if lines.count(b"\n") > most:
-            raise TooLarge(f"the body has more than {most} lines; send it in smaller parts")
-        parser = options.parser or self._road.sniff(lines[:_HEAD])
-        frame = self._road.parse(lines, parser, origin, observed)
-        refuse = options.on_error == "refuse" or (options.on_error is None and parser == NATIVE)
-        if refuse and (fault := first_fault(data, lines, frame, parser)) is not None:
-            raise fault
-        if not frame.height:
-            return None, 0
-        batch = self._road.admit(frame, origin)
-        stored = self._accept(batch, source=origin.source, batch_id=options.batch_id)
-        return stored, _parse_errors(batch.frame)
 
     async def _durable(self, stored: Future[Receipt]) -> Receipt:
         try:
@@ -330,12 +298,6 @@ class _Door:
             raise Refused.until(
                 503, "not durable yet; send it again with the same batch id", 5.0
             ) from error
-
-
-def _parse_errors(frame: pl.DataFrame) -> int:
-    if "parse_error" not in frame.columns:
-        return 0
-    return frame.height - frame["parse_error"].null_count()
 
 
 def _key(request: Request) -> str | None:
@@ -362,7 +324,7 @@ def _options(request: Request, sender: Sender, parsers: Collection[str]) -> _Opt
         parser=_parser(request, sender, media, parsers),
         encoding=_encoding(request),
         array=media == _ARRAY,
-        on_error=_on_error(request),
+        refuse=_refuse(request),
         batch_id=_batch(request),
     )
 
@@ -406,14 +368,14 @@ def _parser(request: Request, sender: Sender, media: str, parsers: Collection[st
     return named
 
 
-def _on_error(request: Request) -> Literal["refuse", "keep"] | None:
+def _refuse(request: Request) -> bool | None:
     match _asked(request, "on_error", "tocsin-on-error"):
         case None:
             return None
         case "refuse":
-            return "refuse"
+            return True
         case "keep":
-            return "keep"
+            return False
         case _:
             raise Refused(400, "on_error is refuse or keep", field="on_error")
 

@@ -1,0 +1,183 @@
+"""Bodies that are read together get the answers that they would get alone."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import msgspec
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tocsin.errors import Malformed, Pushback
+from tocsin.event.batch import Batch
+from tocsin.intake import Origin, parse, sniff
+from tocsin.intake.admit import admit
+from tocsin.intake.limits import Limits
+from tocsin.intake.together import Job, Outcome, Road, Workers
+
+NOW = 1_795_000_000_000_000_000
+
+
+class Receipt(NamedTuple):
+    frame: pl.DataFrame
+    batch_id: str | None
+
+
+class Gate:
+    """A road whose first parse waits until the rest has queued up behind it."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.begun = threading.Event()
+        self.parsed: list[bytes] = []
+        self.full: set[str] = set()
+
+    def road(self) -> Road:
+        return Road(parse=self.parse, admit=admit, sniff=sniff, parsers=("tocsin", "nginx", "text"))
+
+    def parse(self, data: bytes, parser: str, origin: Origin, observed: int) -> pl.DataFrame:
+        if data.startswith(b'{"first"'):
+            self.begun.set()
+            assert self.open.wait(20)
+        else:
+            self.parsed.append(data)
+        return parse(data, parser, origin, observed)
+
+    def accept(self, batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
+        if batch_id in self.full:
+            raise Pushback("full")
+        done: Future[Receipt] = Future()
+        done.set_result(Receipt(batch.frame, batch_id))
+        return done
+
+
+def job(body: bytes, *, parser: str | None = "tocsin", source: str = "a", **more: object) -> Job:
+    facts: dict[str, object] = {
+        "body": body,
+        "encoding": "identity",
+        "array": False,
+        "parser": parser,
+        "refuse": None,
+        "origin": Origin(source=source),
+        "batch_id": None,
+        "observed": NOW,
+    }
+    return Job(**(facts | more))  # type: ignore[arg-type]  # typed in Job
+
+
+def run(jobs: list[Job], gate: Gate | None = None) -> tuple[list[object], Gate]:
+    """What becomes of *jobs* when all of them wait at once; failures as the exception."""
+    gate = gate or Gate()
+    workers = Workers(gate.road(), gate.accept, Limits(workers=1))
+    first = workers.submit(job(b'{"first":1,"time":1,"kind":"log"}\n', source="other"))
+    assert gate.begun.wait(20)
+    waiting = [workers.submit(j) for j in jobs]
+    gate.open.set()
+    first.result(20)
+    return [_result(f) for f in waiting], gate
+
+
+def _result(future: Future[Outcome[Receipt]]) -> object:
+    error = future.exception(20)
+    if error is not None:
+        return error
+    stored, parse_errors = future.result()
+    return None if stored is None else (_rows(stored.result(5).frame), parse_errors)
+
+
+def _users(outcome: object) -> list[object]:
+    assert isinstance(outcome, tuple), outcome
+    return [row["user"] for row in outcome[0]]
+
+
+def _rows(frame: pl.DataFrame) -> list[dict[str, object]]:
+    return [{k: v for k, v in row.items() if v is not None} for row in frame.iter_rows(named=True)]
+
+
+def body(*users: str) -> bytes:
+    events = [{"time": NOW, "kind": "request", "user": user} for user in users]
+    return b"".join(msgspec.json.encode(e) + b"\n" for e in events)
+
+
+def test_bodies_of_one_source_that_wait_are_read_at_once_and_kept_apart() -> None:
+    outcomes, gate = run([job(body("ann", "bob")), job(body("eve")), job(body("dan"))])
+    assert len(gate.parsed) == 1
+    assert [_users(outcome) for outcome in outcomes] == [["ann", "bob"], ["eve"], ["dan"]]
+
+
+def test_another_source_or_format_is_read_apart() -> None:
+    line = b'192.0.2.1 - - [23/Nov/2026:10:00:00 +0000] "GET /a HTTP/1.1" 200 1 "-" "x"\n'
+    _, gate = run([job(body("ann")), job(body("bob"), source="b"), job(line, parser="nginx")])
+    assert len(gate.parsed) == 3
+
+
+def test_one_bad_line_refuses_its_own_body_only() -> None:
+    outcomes, _ = run([job(body("ann")), job(b"{nonsense\n"), job(body("bob"))])
+    assert isinstance(outcomes[1], Malformed)
+    assert outcomes[1].line == 1
+    assert outcomes[0] is not None
+    assert not isinstance(outcomes[0], Exception)
+    assert not isinstance(outcomes[2], Exception)
+
+
+def test_pushback_for_one_is_not_pushback_for_all() -> None:
+    gate = Gate()
+    gate.full.add("b")
+    outcomes, _ = run([job(body("ann"), batch_id="a"), job(body("bob"), batch_id="b")], gate)
+    assert not isinstance(outcomes[0], Exception)
+    assert isinstance(outcomes[1], Pushback)
+
+
+def test_a_failure_of_the_road_is_told_to_everybody() -> None:
+    class Broken(Gate):
+        def parse(self, data: bytes, parser: str, origin: Origin, observed: int) -> pl.DataFrame:
+            if b"first" in data:
+                return super().parse(data, parser, origin, observed)
+            raise ZeroDivisionError
+
+    outcomes, _ = run([job(body("ann")), job(body("bob"))], Broken())
+    assert all(isinstance(outcome, ZeroDivisionError) for outcome in outcomes)
+
+
+LINES = st.sampled_from(
+    [
+        body("ann"),
+        body("bob").rstrip(b"\n"),
+        b"",
+        b"\n",
+        b" \r\n",
+        b"\xef\xbb\xbf" + body("eve"),
+        b"{nonsense\n",
+        b'{"time":1,"kind":"request","status":"many"}\n',
+        b"\xff\n",
+        b'{"time":1,"kind":"request","user":"x","user":"y"}\r\n',
+    ]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(LINES, max_size=3).map(b"".join), min_size=2, max_size=5),
+    st.sampled_from([None, True, False]),
+)
+def test_company_changes_nothing(bodies: list[bytes], refuse: bool | None) -> None:
+    jobs = [job(b, refuse=refuse) for b in bodies]
+    together, _ = run(jobs)
+    alone = [run([j])[0][0] for j in jobs]
+    assert [_plain(o) for o in together] == [_plain(o) for o in alone]
+
+
+def _plain(outcome: object) -> object:
+    if isinstance(outcome, Exception):
+        return type(outcome).__name__, str(outcome)
+    return outcome
+
+
+@pytest.mark.parametrize("parser", ["tocsin", None])
+def test_every_body_is_answered_however_many_wait(parser: str | None) -> None:
+    outcomes, _ = run([job(body(f"u{n}"), parser=parser) for n in range(300)])
+    assert [_users(outcome) for outcome in outcomes] == [[f"u{n}"] for n in range(300)]
