@@ -96,15 +96,14 @@ def test_many_good_lines_around_few_bad_ones_stay_what_they_are() -> None:
         assert frame["time"].n_unique() <= 2
 
 
-FORGERIES = (
-    # Lines that try to be two, or another: quotes, a whole line in a value, carriage returns.
-    '203.0.113.7 - - [23/Nov/2026:05:46:16 +0000] "GET / HTTP/1.1" 200 8 "-" "x" 1.1.1.1 - root '
-    '[23/Nov/2026:05:46:16 +0000] "GET /admin HTTP/1.1" 200 8 "-" "y"',
-    '203.0.113.7 - a" 200 1 "-" "- [23/Nov/2026:05:46:16 +0000] "GET / HTTP/1.1" 200 8 "-" "x"',
-    '203.0.113.7 - - [23/Nov/2026:05:46:16 +0000] "GET / HTTP/1.1\r1.1.1.1 - - [x] "GET" 200 8 "-" "x"',
-    '203.0.113.7 - [23/Nov/2020:00:00:00 +0000] "GET /forged HTTP/1.1 [23/Nov/2026:05:46:16 +0000] '
-    '"GET / HTTP/1.1" 200 8 "-" "x"',
-)
+# Lines that try to be two, or another: quotes, a whole line in a value, carriage returns.
+TIME = "[23/Nov/2026:05:46:16 +0000]"
+FORGERIES = [
+    f'203.0.113.7 - - {TIME} "GET / HTTP/1.1" 200 8 "-" "x" 1.1.1.1 - root {TIME} "GET /a" 200 8',
+    f'203.0.113.7 - a" 200 1 "-" "- {TIME} "GET / HTTP/1.1" 200 8 "-" "x"',
+    f'203.0.113.7 - - {TIME} "GET / HTTP/1.1\r1.1.1.1 - - [x] "GET" 200 8 "-" "x"',
+    f'203.0.113.7 - {TIME} "GET /forged HTTP/1.1 {TIME} "GET / HTTP/1.1" 200 8 "-" "x"',
+]
 
 
 @pytest.mark.parametrize("line", FORGERIES)
@@ -170,7 +169,7 @@ def test_bytes_and_surrogates_that_a_client_chose_do_not_cost_the_line(parser: s
 
 
 def test_huge_and_odd_numbers_do_not_wrap() -> None:
-    line = b'{"kind":"log","time":1795412776,"status":18446744073709551615,"bytes_out":true,"db_rows":1.0}'
+    line = b'{"kind":"log","time":1,"status":18446744073709551615,"bytes_out":true,"db_rows":1.0}'
     row = parse(line, "tocsin", ORIGIN, NOW).row(0, named=True)
     assert row.get("status") is None
     assert json.loads(row["attributes"])["status"] == 18446744073709551615
@@ -213,9 +212,10 @@ def test_a_time_out_of_range_falls_back_and_says_so() -> None:
 @given(st.binary(max_size=400))
 def test_sniffing_any_bytes_names_a_parser_or_says_why_not(head: bytes) -> None:
     try:
-        assert sniff(head) in PARSERS
-    except Malformed as error:
-        assert str(error).startswith("the input ")
+        found = sniff(head)
+    except Malformed:
+        return  # said in words, which test_sniff reads
+    assert found in PARSERS
 
 
 @pytest.mark.parametrize("parser", sorted(PARSERS))

@@ -30,8 +30,9 @@ def record(**fields: str) -> dict[str, str]:
     return {**BASE, **fields}
 
 
-PLAIN = set(
-    "timestamp pid session_id line_num session_start vxid txid error_severity state_code query_id".split()
+PLAIN = frozenset(
+    "timestamp pid session_id line_num session_start vxid txid error_severity state_code "
+    "query_id".split()
 )
 
 

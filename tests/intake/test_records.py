@@ -46,9 +46,8 @@ def test_a_truncated_archive_gives_what_can_be_read_and_then_says_so(
     data = b"".join(b"%x\n" % (i * 2654435761 % 2**32) for i in range(300_000))
     packed = pack(data)
     got: list[bytes] = []
-    with pytest.raises(Malformed, match=r"(ends early|damaged)"):
-        for chunk in read_records(io.BytesIO(packed[: len(packed) // 2]), "text"):
-            got.append(chunk)
+    with pytest.raises(Malformed, match="ends early"):
+        got.extend(read_records(io.BytesIO(packed[: len(packed) // 2]), "text"))
     assert data.startswith(b"".join(got))
     assert len(b"".join(got)) > len(data) // 4
 

@@ -68,7 +68,7 @@ class Tail:
     """Follows the files that *paths* (names or globs) match; compressed files are left alone.
 
     Call :meth:`poll` from time to time, make each chunk durable and then call :meth:`ack`.
-    *positions* is read at the beginning and written by :meth:`ack` only.
+    *positions* gets an entry when a file is first seen, and a new one with each :meth:`ack`.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Tail:
             if key in seen:
                 file.path, file.gone = seen[key], False
                 if file.rewritten():
-                    self._orphans.append(file.place)
+                    self._orphan(file.place)
                     file.restart()
             else:
                 file.gone = True
@@ -177,14 +177,21 @@ class Tail:
                 file.resume(msgspec.structs.replace(place, path=path))
                 return file
             # The same inode, other content: the old file is gone, and its name may be too.
-            self._orphans.append(place)
+            self._orphan(place)
         for orphan in self._orphans:
             is_copy = path != orphan.path and path.startswith(orphan.path)
             if is_copy and orphan.offset and file.is_at(orphan):
                 file.resume(msgspec.structs.replace(orphan, path=path))
                 self._orphans.remove(orphan)
                 break
+        # Just before a crash: the file was never seen.  Just after: it is found again by its inode,
+        # even if it is renamed before anything of it was acknowledged.
+        self._positions[key] = msgspec.msgpack.encode(file.place)
         return file
+
+    def _orphan(self, place: Position) -> None:
+        """Remember what was read of content that is gone; a copy of it may turn up."""
+        self._orphans = [*self._orphans[-15:], place]
 
     def _find_renamed(self) -> None:
         """After a start: files that were renamed while nobody looked, and those that are gone."""

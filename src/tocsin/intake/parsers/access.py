@@ -31,7 +31,7 @@ SYSLOG = (
 _LINE = (
     rf"^(?:{SYSLOG})?(?:(\S+) ({_IP})|(\S+))(?: (\S+)(?: (.*?))?)? "
     r"(\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]) "
-    rf"{_QUOTED} (\d{{3}}) (\d+|-)(?: {_QUOTED} {_QUOTED}(?: {_QUOTED})?)?( .*)?$"
+    rf"{_QUOTED} (\d{{3}}|-) (\d+|-)(?: {_QUOTED} {_QUOTED}(?: {_QUOTED})?)?( .*)?$"
 )
 _PIECES = (
     "loghost program vhost ip_after host ident user when request code size referer user_agent "
@@ -130,7 +130,7 @@ def _columns(cut: pl.DataFrame) -> pl.DataFrame:
     names = ("user", "request", "referer", "user_agent", "forwarded")
     cut = request_columns(unescaped(cut, names))
     cut = cut.with_columns(
-        pl.col("code").cast(pl.Int64).alias("status"),
+        pl.col("code").cast(pl.Int64, strict=False).alias("status"),
         pl.col("size").cast(pl.Int64, strict=False).alias("bytes_out"),
         pl.lit("request").alias("kind"),
         *(dashless(name).alias(name) for name in ("user", "referer", "user_agent", "forwarded")),
