@@ -44,7 +44,7 @@ __all__ = [
     "literal",
 ]
 
-Column: TypeAlias = list[tuple[str, ...]]
+Column: TypeAlias = list[list[str]]
 Holds: TypeAlias = Callable[[int], bool]
 
 _TEXT = frozenset({Op.EQ, Op.CONTAINS, Op.STARTSWITH, Op.ENDSWITH})
@@ -52,7 +52,7 @@ _TEXT = frozenset({Op.EQ, Op.CONTAINS, Op.STARTSWITH, Op.ENDSWITH})
 
 @dataclass
 class Rows:
-    """Some rows as tuples of texts, one a field: what ``bind`` works on."""
+    """Some rows as lists of texts, one a field: what ``bind`` works on."""
 
     views: Views
     _columns: dict[tuple[tuple[str, ...], bool], Column] = field(
@@ -68,7 +68,7 @@ class Rows:
         return column
 
     def _make(self, names: tuple[str, ...], *, low: bool) -> Column:
-        column: Column = [()] * self.views.height
+        column: Column = [[] for _ in range(self.views.height)]
         for name in names:
             bag = self.views.bag(name)
             if not len(bag.values):
@@ -78,7 +78,7 @@ class Rows:
                 texts = [text.lower() for text in texts]
             rows, codes = bag.places()
             for row, code in zip(rows.tolist(), codes.tolist(), strict=True):
-                column[row] += (texts[code],)
+                column[row].append(texts[code])
         return column
 
 

@@ -59,8 +59,10 @@ def _unescape(
 ) -> tuple[Text, Ints]:
     """Replace each ``%XX`` that lies within one value by its byte."""
     at = np.flatnonzero(text == _PERCENT)
-    ends = offsets[np.searchsorted(offsets, at, side="right")]
-    at = at[at + 2 < ends]
+    cut = np.zeros(len(text), dtype=np.bool_)  # too near its value's end for two digits
+    for behind in (1, 2):
+        cut[np.maximum(offsets[1:] - behind, 0)] = True
+    at = at[~cut[at]]
     high, low = _HEX[text[at + 1]], _HEX[text[at + 2]]
     good = (high != _BAD) & (low != _BAD)
     at = at[good]
