@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
-from tocsin.detect.exact import All, Any_, Node, Test, glob_parts
+from tocsin.detect.exact import All, Any_, Compared, Node, glob_parts
 from tocsin.detect.rule import Op
 from tocsin.event import NAMES, Type
 
@@ -69,7 +69,7 @@ def _best(node: Node) -> _Scored | None:
             each = [_best(kid) for kid in kids]
             known = [s for s in each if s is not None]
             return _union(known) if len(known) == len(each) else None
-        case Test():
+        case Compared():
             return _of_test(node)
         case _:
             return None
@@ -79,7 +79,7 @@ def _union(scored: Sequence[_Scored]) -> _Scored:
     return min(s for s, _ in scored), frozenset[Anchor]().union(*(a for _, a in scored))
 
 
-def _of_test(test: Test) -> _Scored | None:
+def _of_test(test: Compared) -> _Scored | None:
     if all(view in _FEW for view in test.views):
         return None
     each = [_of_view(test, needle, view) for needle in test.needles for view in test.views]
@@ -87,7 +87,7 @@ def _of_test(test: Test) -> _Scored | None:
     return _union(known) if len(known) == len(each) else None
 
 
-def _of_view(test: Test, needle: str, view: str) -> _Scored | None:
+def _of_view(test: Compared, needle: str, view: str) -> _Scored | None:
     """The anchors by which *needle* is found in *view*."""
     place = _place(view)
     if place is None:
@@ -177,7 +177,7 @@ _NUMBERLIKE = re.compile(r"[0-9eE+\-. ]*|-?inf|nan", re.IGNORECASE)
 _ESCAPES = frozenset({Anchor(_JSON, "\\u"), Anchor(_JSON, "\\/")})
 
 
-def _in_json(test: Test, needle: str, *, scalar: bool) -> _Scored | None:
+def _in_json(test: Compared, needle: str, *, scalar: bool) -> _Scored | None:
     """Texts that stand in the JSON text of any record with a value that satisfies *test*.
 
     What is part of a string stands there, escaped as JSON must; a number may be written in many

@@ -34,11 +34,11 @@ __all__ = [
     "All",
     "Any_",
     "Both",
+    "Compared",
     "Known",
     "No",
     "Node",
     "Rows",
-    "Test",
     "bind",
     "glob_parts",
     "literal",
@@ -210,7 +210,7 @@ _RELATIONS: dict[str, Callable[[str, str], bool]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Test(Node):
+class Compared(Node):
     """A value of *views* compares with one of *needles* as *op* says.
 
     Needles are texts for the text operators, already lower-case unless *cased*; for all others
@@ -305,7 +305,7 @@ class Test(Node):
 # ---------------------------------------------------------------------- one value
 
 
-def _scalar(test: Test) -> Callable[[str], bool]:
+def _scalar(test: Compared) -> Callable[[str], bool]:
     needles = test.needles
     first = needles[0]
     match test.op:
@@ -490,7 +490,7 @@ def _leaf(leaf: Leaf, to: Route, blind: dict[str, None], *, wanted: bool) -> Nod
             needle = str(leaf.value)
             fold = not leaf.cased and (leaf.op in _TEXT or leaf.op is Op.GLOB)
             needles = (needle.lower() if fold else needle,)
-            node = Test(leaf.op, views, needles, cased=leaf.cased, flags=leaf.flags)
+            node = Compared(leaf.op, views, needles, cased=leaf.cased, flags=leaf.flags)
     return node if wanted else No(node)
 
 
@@ -502,8 +502,8 @@ def _any(kids: list[Node]) -> Node:
     """Any of *kids*, those that differ in nothing but the needle as one."""
     alike: dict[object, list[Node]] = {}
     for index, kid in enumerate(kids):
-        joins = isinstance(kid, Test) and kid.op in _TEXT
-        key = (kid.op, kid.views, kid.cased) if joins and isinstance(kid, Test) else index
+        joins = isinstance(kid, Compared) and kid.op in _TEXT
+        key = (kid.op, kid.views, kid.cased) if joins and isinstance(kid, Compared) else index
         alike.setdefault(key, []).append(kid)
     joined = [_join(group) for group in alike.values()]
     return joined[0] if len(joined) == 1 else Any_(tuple(joined))
@@ -511,10 +511,10 @@ def _any(kids: list[Node]) -> Node:
 
 def _join(group: Sequence[Node]) -> Node:
     first = group[0]
-    if len(group) == 1 or not isinstance(first, Test):
+    if len(group) == 1 or not isinstance(first, Compared):
         return first
-    needles = _unique(n for kid in group if isinstance(kid, Test) for n in kid.needles)
-    return Test(first.op, first.views, needles, cased=first.cased)
+    needles = _unique(n for kid in group if isinstance(kid, Compared) for n in kid.needles)
+    return Compared(first.op, first.views, needles, cased=first.cased)
 
 
 def _unique(texts: Iterable[str]) -> tuple[str, ...]:

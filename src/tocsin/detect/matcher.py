@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.detect.anchors import SENTINEL, anchors, fold
-from tocsin.detect.exact import All, Any_, Both, Known, No, Node, Rows, Test, bind, literal
+from tocsin.detect.exact import All, Any_, Both, Compared, Known, No, Node, Rows, bind, literal
 from tocsin.detect.fields import Route, route
 from tocsin.detect.rule import Rule
 from tocsin.detect.views import Bag, Bools, Ints, Views, inputs
@@ -185,7 +185,7 @@ def _views(node: Node) -> Iterator[str]:
                 yield from _views(kid)
         case No(kid=kid):
             yield from _views(kid)
-        case Test(views=views) | Known(views=views):
+        case Compared(views=views) | Known(views=views):
             yield from views
         case Both(views=views, others=others):
             yield from views
