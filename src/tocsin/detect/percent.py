@@ -61,7 +61,8 @@ def _unescape(
     at = np.flatnonzero(text == _PERCENT)
     cut = np.zeros(len(text), dtype=np.bool_)  # too near its value's end for two digits
     for behind in (1, 2):
-        cut[np.maximum(offsets[1:] - behind, 0)] = True
+        near = offsets[1:] - behind
+        cut[near[near >= 0]] = True
     at = at[~cut[at]]
     high, low = _HEX[text[at + 1]], _HEX[text[at + 2]]
     good = (high != _BAD) & (low != _BAD)
