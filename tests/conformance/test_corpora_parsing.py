@@ -113,9 +113,10 @@ def agrees(key: str, wanted: str, row: dict[str, Any]) -> bool:
         query = "" if row.get("query") is None else f"?{row['query']}"
         return wanted in (row.get("path"), f"{row.get('path')}{query}")
     if key == "http_status":
-        return wanted == str(row.get("status"))
+        return wanted == ("-" if row.get("status") is None else str(row["status"]))
     if key == "timestamp":  # the corpus has it to the second for some servers
-        return abs((datetime.fromisoformat(wanted) - row["time"]).total_seconds()) < 1
+        seconds: float = (datetime.fromisoformat(wanted) - row["time"]).total_seconds()
+        return abs(seconds) < 1
     if key in ("username", "target_user"):
         return wanted in (row.get("user"), row.get("claimed_user"))
     return bool(wanted == row.get(FIELDS[key]))

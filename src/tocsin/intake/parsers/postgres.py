@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import polars as pl
 
+from tocsin.event.sql import fingerprint
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
 from tocsin.intake.parsers.attributes import pack
 from tocsin.intake.parsers.readers import LEVELS
-from tocsin.intake.parsers.statement import fingerprint
 
 __all__ = ["FOREIGN", "KEYS", "columns"]
 
@@ -178,9 +178,11 @@ def _unvalued(name: str) -> pl.Expr:
 
 
 def _fingerprints(statements: pl.Series) -> pl.Series:
+    # Numbers that stand alone are literals for certain: made alike, few statements are left to read.
+    statements = statements.str.replace_all(r"\b[0-9]+\b", "0")
     some = statements.drop_nulls().unique()
     if some.is_empty():
-        return statements.cast(pl.String)
+        return statements
     prints = pl.Series([fingerprint(text) for text in some], dtype=pl.String)
     return statements.replace_strict(some, prints, default=None, return_dtype=pl.String)
 
