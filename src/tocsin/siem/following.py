@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 
+import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from tocsin.catalog import positions as table
 from tocsin.errors import UsageError
 from tocsin.event import Event, Kind
+from tocsin.event.batch import Batch
 from tocsin.intake import PARSERS, Origin, boundary, parse, sniff
-from tocsin.intake.admit import admit
 from tocsin.intake.tail import Chunk, Tail
 from tocsin.settings import Follow
 from tocsin.vault import Vault
@@ -32,10 +33,11 @@ class Following:
         catalog: sa.Engine,
         follow: Sequence[Follow],
         *,
+        admit: Callable[[pl.DataFrame, Origin], Batch],
         tell: Callable[[Event], None],
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._vault, self._tell, self._clock = vault, tell, clock
+        self._vault, self._admit, self._tell, self._clock = vault, admit, tell, clock
         self._tails = [_Followed(one, Positions(catalog)) for one in follow]
 
     def step(self) -> None:
@@ -59,7 +61,7 @@ class Following:
         origin, parser = followed.origin(chunk), followed.parser(chunk)
         frame = parse(chunk.data, parser, origin, self._clock())
         if frame.height:
-            batch = admit(frame, origin)
+            batch = self._admit(frame, origin)
             # The id follows from the place: what was stored before a crash is not stored again.
             batch_id = f"{chunk.key}@{chunk.position.offset}-{chunk.position.anchor}"
             self._vault.append(batch, source=origin.source, batch_id=batch_id).result()

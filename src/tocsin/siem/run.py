@@ -21,7 +21,6 @@ from tocsin.alerts.desk import TOLD
 from tocsin.detect import Engine, RuleSet
 from tocsin.event import Event, Kind
 from tocsin.intake import PARSERS, parse, sniff
-from tocsin.intake.admit import admit
 from tocsin.intake.http import Accept, Road, app, receiver
 from tocsin.intake.limits import Limits
 from tocsin.intake.serve import Listener, listen, new_event_loop, serve
@@ -139,7 +138,7 @@ def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listen
         header_seconds=settings.header_seconds,
         connections=settings.max_connections,
     )
-    road = Road(parse=parse, admit=admit, sniff=sniff, parsers=frozenset(PARSERS))
+    road = Road(parse=parse, admit=house.admit, sniff=sniff, parsers=frozenset(PARSERS))
     application = app(
         receiver(
             authenticate=tokens.authenticate,
@@ -179,7 +178,9 @@ def _chores(
     if channels:
         yield Chore("outbox", tell_people, pause=1, failed=failed)
     if settings.follow:
-        following = Following(house.vault, house.catalog, settings.follow, tell=house.tell)
+        following = Following(
+            house.vault, house.catalog, settings.follow, admit=house.admit, tell=house.tell
+        )
         yield Chore("following", following.step, pause=0.2, failed=failed)
 
 
