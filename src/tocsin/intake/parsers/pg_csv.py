@@ -188,8 +188,9 @@ def _record(text: str) -> tuple[list[str], str]:
 def _named(frame: pl.DataFrame) -> pl.DataFrame:
     """The fields under jsonlog's names; ``host:port`` in two."""
     remote = pl.col("remote").str.extract_groups(r"^(.*?)(?::(\d+))?$")
+    some = [name for name in frame.columns if frame[name].null_count() < frame.height]
     return frame.with_columns(
-        *(pl.when(pl.col(n) != "").then(pl.col(n)).alias(n) for n in frame.columns),
+        *(pl.when(pl.col(n) != "").then(pl.col(n)).alias(n) for n in some),
         remote_host=remote.struct.field("1"),
         remote_port=remote.struct.field("2"),
     ).with_row_index("_row")

@@ -178,7 +178,7 @@ def _unvalued(name: str) -> pl.Expr:
 
 
 def _fingerprints(statements: pl.Series) -> pl.Series:
-    # Numbers that stand alone are literals for certain: made alike, few statements are left to read.
+    # Numbers that stand alone are literals: made alike, they leave fewer statements to read.
     statements = statements.str.replace_all(r"\b[0-9]+\b", "0")
     some = statements.drop_nulls().unique()
     if some.is_empty():
