@@ -105,7 +105,7 @@ def _greet(up: object) -> None:
             f"  {up.house.vault.first_epoch_key.hex()}\n"
             "keep it on another machine: with `tocsin verify --epoch-key FILE` it proves more (T2)"
         )
-    for problem in up.rules.problems:
+    for problem in up.problems:
         complain(f"{problem} (this rule is left out)")
 
 

@@ -239,6 +239,10 @@ class Engine:
             for episode in tracker.window.episodes.tell(newest, everything=everything)
         ]
 
+    def behind(self, state: State) -> bool:
+        """Whether some rule has not seen what others have: it is new, or was edited."""
+        return any(tracker.next_seq < state.next_seq for tracker in state.trackers.values())
+
     def counters(self, state: State) -> Counters:
         """What was late, lost or forgotten so far, and where."""
         trackers = state.trackers.values()

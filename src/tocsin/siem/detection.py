@@ -13,13 +13,11 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-import msgspec
-
 from tocsin.alerts import Change, Desk
 from tocsin.detect import Engine, State
 from tocsin.errors import Damaged
 from tocsin.event import Finding
-from tocsin.event.batch import Entries
+from tocsin.event.batch import Entries, empty
 
 __all__ = ["Detection", "Keep"]
 
@@ -32,12 +30,6 @@ class Keep(Protocol):
     def load(self) -> bytes | None: ...
 
     def save(self, data: bytes) -> None: ...
-
-
-class _Saved(msgspec.Struct, frozen=True):
-    version: int
-    cursor: int
-    state: bytes
 
 
 class Detection:
@@ -59,31 +51,38 @@ class Detection:
         self._changed = changed
         self._clock = clock
         self._pause_ns = int(pause_seconds * 10**9)
-        self.cursor, self._state = self._restored()
+        self._state = self._restored()
         self._saved_at, self._saved_cursor = clock(), self.cursor
 
-    def _restored(self) -> tuple[int, State]:
+    @property
+    def cursor(self) -> int:
+        """The first seq that was not taken yet."""
+        return self._state.next_seq
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a rule is new or was edited, and has not seen what the others have."""
+        return self._engine.behind(self._state)
+
+    def _restored(self) -> State:
         try:
             data = self._keep.load()
-        except Damaged as error:
+            if data is not None:
+                return self._engine.load(data)
+        except Damaged as error:  # cut short, or of another version: all of it can be found again
             log.warning("detection starts over and reads the vault again: %s", error)
-            data = None
-        if data is not None:
-            try:
-                saved = msgspec.msgpack.decode(data, type=_Saved)
-                return saved.cursor, self._engine.load(saved.state)
-            except (msgspec.MsgspecError, ValueError) as error:
-                # Written by another version: everything in it can be found again.
-                log.warning("detection starts over and reads the vault again: %s", error)
-        return 0, self._engine.start(secrets.token_bytes(32))
+        return self._engine.start(secrets.token_bytes(32))
 
     def follow(self, entries: Entries) -> None:
         """Find what is in *entries*.  A repeat does no harm: findings keep their ids."""
         self._state, findings = self._engine.step(self._state, entries, now=self._clock())
         self._put(findings)
-        self.cursor = entries.next_seq
         if self._clock() - self._saved_at >= self._pause_ns:
             self.save()
+
+    def tick(self) -> None:
+        """Time goes by though nothing arrives: windows close, and what is over is told."""
+        self.follow(Entries(self.cursor, empty()))
 
     def _put(self, findings: list[Finding]) -> None:
         changes = self._desk.take(findings)
@@ -91,9 +90,8 @@ class Detection:
             self._changed(changes)
 
     def save(self) -> None:
-        """Keep state and cursor, together."""
+        """Keep the state, and in it the cursor."""
         if self.cursor != self._saved_cursor:
-            state = self._engine.dump(self._state)
-            self._keep.save(msgspec.msgpack.encode(_Saved(1, self.cursor, state)))
+            self._keep.save(self._engine.dump(self._state))
             self._saved_cursor = self.cursor
         self._saved_at = self._clock()

@@ -44,6 +44,9 @@ log = logging.getLogger("tocsin")
 #: Rows below which detection waits a moment for more, and how long, seconds.
 _FEW, _MOMENT = 1_000, 0.02
 
+#: How much history a rule that is new or edited is shown, event time.
+_MEMORY_NS = 24 * 3600 * 10**9
+
 
 class Up(msgspec.Struct, frozen=True):
     """What a tocsin that has come up says of itself."""
@@ -51,6 +54,7 @@ class Up(msgspec.Struct, frozen=True):
     address: str  #: HOST:PORT of the door
     data: Path
     rules: RuleSet
+    problems: tuple[str, ...]  #: rules that are left out, and why
     house: House
 
 
@@ -79,17 +83,20 @@ async def _run(
     rules = load_rules(settings.rules, with_pack=settings.pack)
     house = House(settings)
     try:
+        engine = Engine(rules)
         detection = Detection(
-            Engine(rules),
+            engine,
             house.desk,
             StateFile(house.data / "state", house.ring, "detect"),
             changed=lambda changes: _print(changes, printed),
             pause_seconds=settings.state_seconds,
         )
         house.detected = lambda: detection.cursor
+        _remind(detection, house)
         tokens = Tokens(house.catalog)
         door, socket = _listeners(house, tokens, settings)
-        up = Up(door.address, house.data, rules, house)
+        problems = tuple(str(p) for p in (*rules.problems, *engine.problems))
+        up = Up(door.address, house.data, rules, problems, house)
         house.tell(_about(Kind.SYS_STARTUP, "tocsin started"))
         chores = list(_chores(house, detection, tokens, settings))
         stop = asyncio.Event()
@@ -129,6 +136,16 @@ def _rest(chores: list[Chore], detection: Detection, house: House) -> None:
         log.error("detection did not end in order: %s: %s", type(error).__name__, error)
 
 
+def _remind(detection: Detection, house: House) -> None:
+    """Show rules that are new or edited what happened lately; the others skip what they know."""
+    if not detection.is_behind:
+        return
+    since = time.time_ns() - _MEMORY_NS
+    lately = [shelf.first_seq for shelf in house.vault.shelves(since, None)]
+    if lately:
+        catch_up(detection, house.vault, {detection.name: min(lately)})
+
+
 def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listener, Listener]:
     limits = Limits(
         body_bytes=settings.max_body_bytes,
@@ -162,6 +179,7 @@ def _chores(
 
     def detect() -> None:
         if not house.vault.wait(detection.cursor, 0.5):
+            detection.tick()
             return
         if house.vault.next_seq - detection.cursor < _FEW:
             time.sleep(_MOMENT)
