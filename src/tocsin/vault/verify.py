@@ -35,13 +35,15 @@ from tocsin.vault.verify_history import File, History
 from tocsin.vault.verify_report import LIMITS, Problem, Report
 
 __all__ = ["LIMITS", "Problem", "Report", "verify"]
-
 pa: Any = pyarrow
 pc: Any = pyarrow.compute
 pq: Any = pyarrow.parquet
 pe: Any = pyarrow.parquet.encryption
 
 Progress = Callable[[str, int, int], None]  #: what, bytes done, bytes in all
+
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, StopIteration, pa.ArrowException)
 
 
 class _Stop(Exception):
@@ -184,8 +186,7 @@ class _Check:
         self._clock()
         self._macs(size, chain)
         self._live_epoch_key(size, chain)
-        for rule in ("V6", "V7", "V8", "V9", "V10"):
-            self.held(rule, "not used")
+        self.report.rules |= dict.fromkeys(("V6", "V7", "V8", "V9", "V10"), "not used")
 
     def _verifier(self, vkey: str | None) -> str:
         path = self.directory / "log" / "vkey"
@@ -390,14 +391,7 @@ class _Check:
                     self._range(path, table, manifest, seeds[manifest["first_seq"]])
                 if (waiting is not None and waiting.num_rows) or next(groups, None) is not None:
                     self.wrong("V5", path, "", "holds more rows than were promised")
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            StopIteration,
-            pa.ArrowException,
-        ) as error:
+        except _UNREADABLE as error:
             self.wrong("V5", path, "", f"does not authenticate, or is cut: {error}")
 
     def _range(self, path: Path, table: Any, manifest: Mapping[str, Any], seed: bytes) -> None:

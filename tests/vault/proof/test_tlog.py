@@ -139,3 +139,14 @@ def test_an_entry_that_does_not_fit_its_length_is_refused() -> None:
 def test_what_is_not_a_canonical_entry_is_refused(data: bytes) -> None:
     with pytest.raises(Damaged, match="entry 7"):
         tlog.decode(data, where="entry 7")
+
+
+def test_an_entry_beyond_that_does_not_continue_ours_is_not_taken(tmp_path: Path) -> None:
+    grow(tmp_path / "ours", 0, 5)
+    theirs = tlog.Tree(tmp_path / "theirs", disk=Idle())
+    for number in range(6):
+        theirs.append(tlog.encode({"other": number}))
+    beyond = tlog.bundle_path(0, 6)
+    (tmp_path / "ours" / beyond).write_bytes((tmp_path / "theirs" / beyond).read_bytes())
+    with pytest.raises(Damaged, match="does not continue the entries before it"):
+        tlog.load(tmp_path / "ours", 5).entry_beyond()
