@@ -243,7 +243,7 @@ def prepared(build: Any, name: str, disk: Falling) -> Any:
     return house
 
 
-STEPS = 24  # every twenty-fourth change of the disk, each before and after; all of them in the long form
+STEPS = 24  # each 24th change of the disk, before it and after it; each one in the long form
 
 
 @pytest.mark.parametrize("after", [False, True])
