@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tocsin.intake import Origin, boundary, parse
@@ -190,6 +190,7 @@ def test_a_broken_record_harms_no_neighbour() -> None:
 
 
 @settings(deadline=None)
+@example(messages=["", "\n", ""], cut=310)  # one byte of the next record
 @given(
     messages=st.lists(
         st.text(alphabet=st.sampled_from("ab,\"\n\r' \\"), max_size=30), min_size=1, max_size=12
@@ -206,3 +207,16 @@ def test_records_are_cut_where_they_end_whatever_is_in_them(messages: list[str],
     ends = [len(as_csv(*(record(message=m, line_num=str(i)) for i, m in enumerate(messages[:n]))))
             for n in range(len(messages) + 1)]  # fmt: skip
     assert whole == max(end for end in ends if end <= cut)
+
+
+def test_a_long_statement_is_read_on_both_paths() -> None:
+    long = as_csv(record(message="duration: 1.5 ms  statement: select '" + "x" * 300_000 + "'"))
+    for data in (long, long + b"broken\n"):
+        row = parse(data, "pg_csv", ORIGIN, NOW).row(0, named=True)
+        assert (row["kind"], row["db_statement"]) == ("query", "select ?")
+
+
+def test_an_endless_field_is_kept_as_it_came() -> None:
+    row = parse(b'"' * 500_001, "pg_csv", ORIGIN, NOW).row(0, named=True)
+    assert row["kind"] == "log"
+    assert "csvlog" in row["parse_error"]

@@ -93,7 +93,7 @@ def stitch(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
 
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
-_STRAY = re.compile("[\udc80-\udcff]")
+_STRAY = re.compile("[\udc80-\udcff]+")
 
 
 def mend(line: bytes) -> bytes:
@@ -105,7 +105,7 @@ def mend(line: bytes) -> bytes:
     b'{"ua":"\\\\xff \\\\ud800"}'
     """
     text = line.decode("utf-8", "surrogateescape")
-    text = _STRAY.sub(lambda m: f"\\\\x{ord(m[0]) & 0xFF:02x}", text)
+    text = _STRAY.sub(lambda m: "".join(f"\\\\x{ord(c) & 0xFF:02x}" for c in m[0]), text)
     out: list[str] = []
     last = 0
     high: re.Match[str] | None = None  # a high surrogate that waits for its low half
