@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -110,16 +109,20 @@ _GROUP_OF_PREFIX = {
 #: The Vocabulary's group of each of its names.
 GROUPS = MappingProxyType({k: _GROUP_OF_PREFIX[k.split("_", 1)[0]] for k in VOCABULARY})
 
-_INFO: Sequence[str] = (
-    "authn_login_success authn_login_successafterfail authn_password_change authn_token_created "
-    "authn_token_revoked upload_complete upload_stored upload_validation upload_delete "
-    "session_created session_renewed session_expired session_logout request query log"
-).split()
-_CRITICAL: Sequence[str] = (
-    "authn_password_change_fail authn_impossible_travel authn_token_reuse authz_fail "
-    "malicious_extraneous malicious_attack_tool malicious_sqli malicious_cors "
-    "malicious_direct_reference sequence_fail session_use_after_expire"
-).split()
+_INFO = frozenset[str](
+    (
+        "authn_login_success authn_login_successafterfail authn_password_change "
+        "authn_token_created authn_token_revoked upload_complete upload_stored upload_validation upload_delete "
+        "session_created session_renewed session_expired session_logout request query log"
+    ).split()
+)
+_CRITICAL = frozenset[str](
+    (
+        "authn_password_change_fail authn_impossible_travel authn_token_reuse authz_fail "
+        "malicious_extraneous malicious_attack_tool malicious_sqli malicious_cors "
+        "malicious_direct_reference sequence_fail session_use_after_expire"
+    ).split()
+)
 
 #: The Vocabulary's default level of each kind (``upload_validation`` rises to critical on failure).
 LEVELS = MappingProxyType(

@@ -203,19 +203,18 @@ def _leaf(text: str, kind: str | None) -> str:
 
 # --- text ----------------------------------------------------------------------------------------
 
-#: An escape of a printable or white-space character, in the dialects that logs use.
-ESCAPE = (
-    r"%[0-9A-Fa-f][0-9A-Fa-f]|\\(?:x[0-9A-Fa-f][0-9A-Fa-f]|u00[0-9A-Fa-f][0-9A-Fa-f]|[\"'/\\nrt])"
-)
+#: An escape of a character, in the dialects that logs use.
+ESCAPE = r"%[0-9A-Fa-f][0-9A-Fa-f]|\\(?:x[0-9A-Fa-f][0-9A-Fa-f]|u[0-9A-Fa-f]{4}|[\"'/\\bfnrt])"
 _ESCAPE = re.compile(ESCAPE, re.A)
-_PLAIN = {"n": "\n", "r": "\r", "t": "\t"}
+_PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
 def _char(escape: str) -> str:
     if escape[0] == "%":
         return chr(int(escape[1:], 16))
     if len(escape) > 2:
-        return chr(int(escape[-2:], 16))
+        code = int(escape[2:], 16)
+        return chr(code) if code < 0x100 else "\ufffd"  # no part of any secret's shape
     return _PLAIN.get(escape[1], escape[1])
 
 
@@ -468,7 +467,8 @@ _JWT = re.compile(
     re.A,
 )
 _CREDENTIALS = re.compile(
-    rf"(?<![A-Za-z0-9])({_SCHEMES})[ \t+]++([A-Za-z0-9._~+/=\-]{{8,}}+)", re.A | re.I
+    rf"(?<![A-Za-z0-9])({_SCHEMES})[ \t+]++([A-Za-z0-9._~+/\-]{{8,}}+=*+)(?![A-Za-z0-9])",
+    re.A | re.I,
 )
 _CURL = re.compile(r"(?<![\w\-])(?:-u|--user)[ \t=]++[\"']?[^\s:\"']++:([^\s\"']++)", re.A)
 _BODY = re.compile(

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-__all__ = ["DOUBLE", "PLACES", "SIGNATURES", "Signature", "match", "view", "views"]
+__all__ = ["COMMENT", "DOUBLE", "PLACES", "SIGNATURES", "Signature", "match", "view", "views"]
 
 #: Tag of a value that was percent-encoded twice.
 DOUBLE = "enc.double"
@@ -45,7 +45,11 @@ class Signature(Struct, frozen=True, gc=False):
     pattern: str
 
 
-_S = r"(?:[ \t\x0b\r\f+]|/\*[^*\n]*\*/)"  # a space, or a comment that stands for one
+_S = r"[ \t\x0b\r\f+]"  # a space, in a request
+
+#: SQL comments stand for a space, and code hides in them; both are undone first.
+#: (A pattern cannot say so itself: Hyperscan 5.4 misses matches of ``;(?:[ ]|/\*[^*]*\*/)*drop``.)
+COMMENT = r"/\*(?:![0-9]{0,5}|[^*\n]*\*/)|\*/"
 _URL = r"(?:https?:|ftp:)?//(?:[^/@\n&]*@)?"
 _NET = "pqru"
 _ALL = "pqrumw"
@@ -66,7 +70,7 @@ _CLASSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     )),
     ("sqli", "pqr", (
         r"['\"]~*\)*~*(?:\bor\b|\band\b|\bxor\b|\|\||&&)~*(?:not~+)?\(*~*['\"]?[\w%]{0,32}['\"]?~*(?:=|<>|!=|<|>|\blike\b|\bis~+(?:not~+)?null|\bbetween\b|\brlike\b|\bin~*\()",
-        r"\b(?:or|and|having|where)~+(?:not~+)?\(*[0-9]{1,8}\)*~*(?:=|<>|!=|<|>|\blike\b)~*\(*~*['\"]?[0-9]{1,8}",
+        r"\b(?:or|and|having|where)~+(?:not~+)?\(*[0-9]{1,8}(?:\)*~*(?:=|<>|!=|\blike\b)~*\(*~*|[<>])['\"]?[0-9]{1,8}",
         r"['\"]~*\)*~*(?:--(?:[ \t\x0b\r+\-]|\n)|#\n|;~*(?:--|#|\n)|/\*)",
         r"[0-9]\)*~+(?:or|and)~+[\w'\"(]{1,32}~*=~*[\w'\"(]{1,32}~*(?:--|#|/\*)",
         r"(?:['\")]|[0-9])~*\)*~+(?:order|group)~+by~+[0-9]{1,4}~*(?:--|#|,|\n)",
@@ -118,12 +122,12 @@ _CLASSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("traversal", "pqr", (
         r"(?:\.\.?[/\\]+){2}\.*[/\\]*[^\n]*(?:etc|proc|var|windows|winnt|boot|win\.ini|passwd|web-inf|root|home|usr|config|\.ssh|htpasswd)\b",
         r"(?:\.\.[/\\]){2}",
-        r"(?:[/=:]|\n)\.\.[/\\][^\n]",
         r"\.\.(?:;|\x00|%00)/|\.{4,}[/\\]|\.\.\\|\.\.0x(?:2f|5c)|\.\.%(?:2f|5c|c0|u)|%c0%(?:ae|af|2f)|%c1%(?:9c|1c)|%uff0e|%u2215|%u2216",
         r"=~*(?:file|php|phar|zip|expect|glob|compress\.[a-z0-9]{2,5}|netdoc|jar)~*:(?://|/)",
         r"=~*(?:\\\\|//)[^\n&/\\]{1,64}[\\/][a-z]\$",
         r"=~*[a-z]:[\\/]+(?:windows|winnt|boot\.ini|inetpub|users[\\/]|program)",
     )),
+    ("traversal", "pqr", (r"(?:[/=:]|\n)\.\.[/\\][^\n]",)),
     ("file", "pqrmw", (
         r"/etc/+(?:\./+)*(?:passwd|shadow|gshadow|group|sudoers|hosts|issue|crontab|fstab|ssh/|mysql/|nginx/|apache2/|httpd/|resolv\.conf|my\.cnf|inittab)",
         r"/proc/+(?:self|[0-9]{1,7}|version|cmdline|cpuinfo|mounts)(?:/|\n|[^\w])",
@@ -210,6 +214,7 @@ _CLASSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 SIGNATURES: tuple[Signature, ...] = tuple(_table())
 
 _RES = tuple(re.compile(s.pattern.encode("latin-1"), re.I) for s in SIGNATURES)
+_COMMENT = re.compile(COMMENT)
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}", re.A)
 
 
@@ -244,7 +249,8 @@ def match(text: str, place: str) -> set[str]:
     seen = views(text, place)
     tags = {DOUBLE} if len(seen) > 1 else set[str]()
     for shown in seen:
-        data = b"\n" + shown.replace("\n", "\x0b").encode("utf-8", "replace") + b"\n"
+        plain = _COMMENT.sub(" ", shown.replace("\n", "\x0b"))
+        data = b"\n" + plain.encode("utf-8", "replace") + b"\n"
         tags.update(
             f"sig.{s.kind}.{place}"
             for s, pattern in zip(SIGNATURES, _RES, strict=True)

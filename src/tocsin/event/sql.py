@@ -11,7 +11,7 @@ __all__ = ["fingerprint", "without_literals"]
 
 _TOKEN = re.compile(
     r"(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))"
-    r"|(?P<string>(?<![A-Za-z0-9_])(?:[EeNnBbXx]|[Uu]&)?'(?:[^'\\]|''|\\.)*+(?:'|\Z))"
+    r"|(?P<string>(?:[EeNnBbXx]|[Uu]&)?'(?:[^'\\]|''|\\.)*+(?:'|\Z))"
     r"|(?P<name>\"(?:[^\"]|\"\")*+(?:\"|\Z)|`[^`]*+(?:`|\Z)|[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*+)"
     r"|(?P<dollar>\$(?:[A-Za-z_]\w*)?\$)"
     r"|(?P<param>\$\d+|[:@]\w+|%s|\?)"

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.event.batch import SCHEMA
-from tocsin.event.signatures import DOUBLE, PLACES, SIGNATURES, views
+from tocsin.event.signatures import COMMENT, DOUBLE, PLACES, SIGNATURES, views
 from tocsin.intake.scan import Scanner
 
 __all__ = ["mark"]
@@ -65,6 +65,8 @@ def _verdicts(column: pl.Series, letter: str, name: str) -> dict[int, set[str]]:
     plain = column.str.replace_all("\n", "\x0b", literal=True)
     if letter not in "mw":
         plain = _without_escapes(plain, name, tags)
+    if plain.str.contains("*/", literal=True).any() or plain.str.contains("/*", literal=True).any():
+        plain = plain.str.replace_all(COMMENT, " ")
     framed = pl.select(pl.concat_str(pl.lit("\n"), pl.lit(plain).fill_null(""), pl.lit("\n")))
     shown = framed.to_series()
     hits = _SCANNER.scan(shown)

@@ -1,0 +1,249 @@
+"""Secrets go, everything else stays, whatever the text and however long it is."""
+
+# One row of a table is one line, whatever its length.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+import uuid
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tocsin.event.redact import redact, redact_json, redact_line, redact_value
+from tocsin.event.sql import fingerprint, without_literals
+
+
+def _canaries() -> Any:
+    path = Path(__file__).with_name("canaries.py")
+    spec = spec_from_file_location("tocsin_canaries", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+CANARIES = _canaries()
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+
+
+def test_no_canary_survives_in_any_carrier() -> None:
+    all_of_them = CANARIES.canaries()
+    assert len({c.secret for c in all_of_them}) >= 500
+    leaks = [
+        (canary.kind, line)
+        for canary in all_of_them
+        for line in CANARIES.carriers(canary)
+        if any(n in redact(line) or n in redact_json(line) for n in CANARIES.needles(canary))
+    ]
+    assert leaks == []
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        (f"Authorization: Bearer {JWT}", "Authorization: [redacted:authorization]"),
+        (f"got {JWT} today", "got [redacted:jwt] today"),
+        ("password=hunter2&x=1", "password=[redacted:password]&x=1"),
+        ("Password = hunter2, user = bob", "Password = [redacted:password], user = bob"),
+        ('{"password": "a\\"b", "n": 1}', '{"password": "[redacted:password]", "n": 1}'),
+        ('{"pin":1234}', '{"pin":"[redacted:otp]"}'),
+        ('{"tokens": ["a", "b"], "n": 1}', '{"tokens": "[redacted:token]", "n": 1}'),
+        ('"{""password"":""x1"",""u"":1}"', '"{""password"":""[redacted:password]"",""u"":1}"'),
+        ("postgres://bob:s3cr3t@db/x", "postgres://bob:[redacted:password]@db/x"),
+        ("redis://:p/ss@db:6379", "redis://:[redacted:password]@db:6379"),
+        ("Uid=bob;Pwd=hunter2;Db=y", "Uid=bob;Pwd=[redacted:password];Db=y"),
+        ("?token%3Dhunter2%26x%3D1", "?token%3D[redacted:token]%26x%3D1"),
+        ("a%2570assword%253Dhunter2", "a%2570assword%253D[redacted:password]"),
+        ("\\x70assword\\x3dhunter2", "\\x70assword\\x3d[redacted:password]"),
+        ("create role x password $a$it's$a$", "create role x password $a$[redacted:password]$a$"),
+        ("identified by 'o''brien' x", "identified by '[redacted:password]' x"),
+        ("curl -u bob:hunter2 h", "curl -u bob:[redacted:password] h"),
+        ("run --api-key abc -v", "run --api-key [redacted:api-key] -v"),
+        ("card 4111 1111 1111 1111.", "card [redacted:card]."),
+        ("GB82 WEST 1234 5698 7654 32 sent", "[redacted:iban] sent"),
+        ("Cookie: sid=abc; theme=dark", "Cookie: [redacted:cookie]"),
+        ("/reset/8a7b6c5d4e3f2a1b0c9d8e7f", "/reset/[redacted:token]"),
+        ("password=[redacted:x]hunter2", "password=[redacted:password]"),
+    ],
+)
+def test_the_secret_goes_and_the_rest_stays(text: str, clean: str) -> None:
+    assert redact(text) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the token has expired",
+        "login failed: invalid password",
+        "token: expired",
+        "password: incorrect",
+        "Basic authentication failed for bob",
+        "bearer of good news",
+        "page_token=abc123&next_token=def456&limit=10",  # cursors: hunts for scraping need them
+        "max_tokens=512 prompt_tokens=33",
+        "token_type=bearer expires_in=3600",
+        "password_changed_at=2026-11-23 session_timeout=3600",
+        "status_code=200 code=E1001 key=user1 author=bob",
+        "1732353762123456789 1732353762123 20261123092231 4111111111111112",
+        "550-12-34567 2026-11-23 10.0.0.1 192.168.100.200:54321",
+        "AB123456X",  # no such suffix letter
+        '{"password": null, "token": "", "secret": true, "pin": "****"}',
+        "h:00112233445566778899aabbccddeeff",
+        "git@github.com:org/repo.git http://host:8080/a/b@c",
+        "/token/introspect /password/reset /auth/login /verify/email",
+    ],
+)
+def test_what_only_looks_like_one_stays(text: str) -> None:
+    assert redact(text) == text
+    assert redact_json(text) == text
+
+
+def honest(rng: random.Random) -> str:
+    """A field of honest traffic: ids, times, numbers, agents, paths, hashes, prose."""
+    digits = str(rng.randrange(10**9, 10**10))
+    hexes = f"{rng.getrandbits(256):064x}"
+    return rng.choice(
+        [
+            str(uuid.UUID(int=rng.getrandbits(128))),
+            hexes[:32],
+            hexes[:40],
+            hexes,
+            f"00-{hexes[:32]}-{hexes[:16]}-01",
+            f"2026-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}T09:{rng.randint(0, 59):02d}:00.123456Z",
+            str(1_700_000_000_000 + rng.randrange(10**11)),
+            str(1_700_000_000_000_000_000 + rng.randrange(10**17)),
+            f"ORD-{rng.randrange(10**8):08d}",
+            f"order {rng.randrange(10**9)}",
+            f"+49 170 {digits[:7]}",
+            f"+1 (555) {digits[:3]}-{digits[3:7]}",
+            f"Mozilla/5.0 (iPhone; CPU iPhone OS 17_{rng.randint(0, 6)} like Mac OS X) AppleWebKit/605.1.15",
+            f"curl/8.{rng.randint(0, 9)}.1",
+            f"/api/v2/users/{rng.randrange(10**6)}/orders/{rng.randrange(10**9)}?page={rng.randrange(99)}&sort=-created",
+            f"/static/js/main.{hexes[:8]}.chunk.js",
+            f"sha256:{hexes}",
+            f"10.{rng.randrange(256)}.{rng.randrange(256)}.7 - - [23/Nov/2026:09:22:31 +0000] \"GET /a HTTP/1.1\" 200 {rng.randrange(10**5)}",
+            "the token of the session was refreshed, no password needed",
+            f"page_token={hexes[:20]}&page_size=50",
+            f"duration={rng.random() * 100:.6f} bytes={rng.randrange(10**7)} retries=3",
+            f"lat=52.{digits} lon=13.{digits}",
+            f"version 1.{rng.randrange(50)}.{rng.randrange(50)}-beta+{hexes[:7]}",
+            f"{rng.choice(['EUR', 'USD'])} {rng.randrange(10**6)}.{rng.randrange(100):02d} paid by invoice {rng.randrange(10**7)}",
+            f"spring-boot-{hexes[:6]}-deploy-7d9f8b6c5-x2x4z",
+            'W/"' + hexes[:16] + '"',
+        ]
+    )  # fmt: skip
+
+
+def test_at_most_one_honest_text_in_a_hundred_is_touched() -> None:
+    rng = random.Random(11)
+    texts = [honest(rng) for _ in range(6000)]
+    touched = [t for t in texts if redact(t) != t]
+    assert len(touched) <= len(texts) / 100, touched[:20]
+
+
+@settings(deadline=None)
+@given(data=st.data())
+def test_redaction_is_idempotent_and_never_raises(
+    data: st.DataObject, hostile: st.SearchStrategy[str]
+) -> None:
+    text = data.draw(hostile)
+    once = redact(text)
+    assert redact(once) == once
+    again = redact_json(redact_json(text))
+    assert again == redact_json(text)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(value=json_values)
+def test_values_without_secrets_come_back_as_the_same_object(value: Any) -> None:
+    clean = redact_value(value)
+    assert clean is value or json.dumps(clean) != json.dumps(value)
+
+
+def test_secrets_in_structures_go_at_any_depth_and_json_stays_json() -> None:
+    deep: Any = {"password": "hunter2"}
+    for _ in range(200):
+        deep = {"a": [deep]}
+    assert "hunter2" not in json.dumps(redact_value(deep))
+    text = '{"u":"bob","login":{"API-Key":["a1","b2"],"n":4111111111111111},"session":{"id":"zz9","age":3}}'
+    assert json.loads(redact_json(text)) == {
+        "u": "bob",
+        "login": {"API-Key": ["[redacted:api-key]"] * 2, "n": "[redacted:card]"},
+        "session": {"id": "[redacted:session]", "age": 3},
+    }
+
+
+def test_what_is_nested_beyond_reason_is_dropped_rather_than_kept() -> None:
+    deep: Any = "password=hunter2"
+    for _ in range(100_000):
+        deep = [deep]
+    assert redact_value(deep) == "[redacted:too-deep]"
+    while isinstance(deep, list):  # take it apart by hand: its own destructor would recurse
+        deep = deep[0]
+    assert "hunter2" not in redact_json("[" * 100_000 + '"password=hunter2"' + "]" * 100_000)
+
+
+def test_a_line_of_a_printed_key_goes_and_a_hash_stays() -> None:
+    line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"
+    assert redact_line(line) == "[redacted:key-material]"
+    assert redact_line("f" * 64) == "f" * 64
+
+
+HOSTILE = (
+    ["a", "eyJ", "eyJaaaaaaaaaa.", "password=", "password: ", "=:", "\\", '\\"', "%41", "%2541", "a://a:", "://a:b", "4111 1111 ", "1-1-", "[redacted:jwt]", "[redacted:", "password=[", '"password":"', "code=", "identified by '", "password $a$ ", "-----BEGIN PRIVATE KEY-----", "sk-aaaa", "bearer aaaaaaaa ", "/token/", "token=a,b=c,", "cookie: a=b; ", "''", "GB82", "--token ", "-u a:", "pin:1,2=", "A1b2", "é"]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_a_hostile_text_of_a_megabyte_takes_linear_time(piece: str) -> None:
+    small, large = (_seconds(piece, size) for size in (62_500, 1_000_000))
+    # Quadratic would be 256 times as long.  The floor is for a busy machine.
+    assert large < max(1.0, small * 64), (small, large)
+
+
+def _seconds(piece: str, size: int) -> float:
+    text = (piece * (size // len(piece) + 1))[:size]
+    start = time.process_time()
+    redact(text)
+    return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    ("sql", "shape"),
+    [
+        ("SELECT  a FROM t WHERE b='x''y' AND c = -1.5e3", "SELECT a FROM t WHERE b=? AND c = ?"),
+        ("select $1, $2", "select ?, ?"),
+        ("insert into t values (1, 'a'), (2, 'b');", "insert into t values (?+)"),
+        ("select * from t1 /* 42 */ where x in (1,2,3)", "select * from t1 where x in (?+)"),
+        ("select $q$ secret ' $q$, E'a\\'b', 0xFF", "select ?, ?, ?"),
+        ("select 'open", "select ?"),
+        ('select "Col1" from "T 2"', 'select "Col1" from "T 2"'),
+    ],
+)
+def test_a_fingerprint_keeps_the_shape_and_no_literal(sql: str, shape: str) -> None:
+    assert fingerprint(sql) == shape
+    assert fingerprint(shape) == shape
+
+
+@given(text=st.text(alphabet=" '\"$a1(),-;?*/\\=\n", max_size=60))
+def test_fingerprints_never_raise_and_hold_no_quoted_literal(text: str) -> None:
+    once = fingerprint(text)
+    assert fingerprint(once) == once
+    without_literals(text)

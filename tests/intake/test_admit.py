@@ -1,0 +1,184 @@
+"""Nothing passes from the parsers to the vault that was not marked, cleaned, filled in and checked."""
+
+# One row of a table is one line, whatever its length.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tocsin.event import NAMES, Kind, Type
+from tocsin.event.batch import SCHEMA, to_events
+from tocsin.intake.admit import SKEW_NS, admit
+from tocsin.intake.origin import Origin
+
+NOW = 1_795_424_400_000_000_000
+ORIGIN = Origin(source="edge", service="shop", layer="gateway", env="prod", peer_ip="10.0.0.9")
+KEY = b"k" * 32
+
+
+def frame(**columns: list[Any]) -> pl.DataFrame:
+    size = len(next(iter(columns.values())))
+    always: dict[str, list[Any]] = {"time": [NOW] * size, "observed": [NOW] * size}
+    columns = always | {"kind": ["request"] * size} | columns
+    schema = {n: pl.Int64() if NAMES[n].type is Type.TIME else SCHEMA[n] for n in columns}
+    made = pl.DataFrame(columns, schema=schema)
+    return made.with_columns(pl.col("time", "observed").cast(SCHEMA["time"]))
+
+
+def admitted(**columns: list[Any]) -> pl.DataFrame:
+    return admit(frame(**columns), ORIGIN, key=KEY, now=NOW).frame
+
+
+def test_the_key_decides_who_speaks_and_the_claim_is_kept_as_a_claim() -> None:
+    out = admitted(source=["edge", "evil", None], attributes=[None, '{"a":1}', None])
+    assert out["source"].to_list() == ["edge"] * 3
+    assert out["attributes"].to_list() == [None, '{"a":1,"claimed_source":"evil"}', None]
+
+
+def test_the_origin_fills_in_only_what_a_line_leaves_out() -> None:
+    out = admitted(service=["api", None], client_ip=["10.0.0.9", "1.2.3.4"])
+    assert out["service"].to_list() == ["api", "shop"]
+    assert out["layer"].to_list() == ["gateway"] * 2
+    assert out["peer_ip"].to_list() == [None, "10.0.0.9"]
+    assert "host" not in out.columns
+
+
+def test_a_tenant_bound_to_the_key_cannot_be_left_by_claiming_another() -> None:
+    bound = Origin(source="edge", tenant="acme")
+    out = admit(frame(tenant=["rival"]), bound, now=NOW).frame
+    assert out["tenant"].to_list() == ["acme"]
+    assert out["attributes"].to_list() == ['{"claimed_tenant":"rival"}']
+
+
+def test_an_unknown_kind_becomes_a_log_that_says_so() -> None:
+    out = admitted(kind=["nonsense", "AUTHN_LOGIN_FAIL", None], parse_error=["x", None, None])
+    assert out["kind"].to_list() == ["log", "authn_login_fail", "log"]
+    assert out["parse_error"].to_list() == ["x; unknown kind: nonsense", None, None]
+
+
+def test_severity_is_the_vocabularys_unless_the_source_names_one() -> None:
+    kinds = ["authz_fail", "upload_validation", "upload_validation", "request"]
+    out = admitted(
+        kind=kinds,
+        severity=[None, None, None, "error"],
+        outcome=["failure", "failure", "success", None],
+    )
+    assert out["severity"].to_list() == ["critical", "critical", "info", "error"]
+
+
+def test_a_time_from_the_future_is_tagged_and_kept() -> None:
+    ahead = NOW + SKEW_NS
+    out = admitted(time=[ahead, ahead + 1, NOW], tags=[None, ["demo"], None])
+    assert out["tags"].to_list() == [None, ["demo", "clock_skew"], None]
+    assert out["time"].dt.epoch("ns").to_list() == [ahead, ahead + 1, NOW]
+
+
+def test_missing_clocks_are_filled_in_and_said() -> None:
+    bare = pl.DataFrame({"kind": ["log"], "message": ["x"]})
+    out = admit(bare, ORIGIN, now=NOW).frame
+    assert out["observed"].dt.epoch("ns").to_list() == [NOW]
+    assert out["time"].dt.epoch("ns").to_list() == [NOW]
+    assert out["parse_error"].to_list() == ["no event time"]
+
+
+def test_session_ids_and_api_keys_are_kept_only_as_keyed_hashes() -> None:
+    marked = "h:" + "0" * 32
+    out = admitted(session=["abc", "abc", marked, None], api_key=["k1", None, None, None])
+    first, second, third, fourth = out["session"].to_list()
+    assert first == second
+    assert first.startswith("h:")
+    assert (third, fourth) == (marked, None)
+    other = admit(frame(session=["abc"]), ORIGIN, key=b"other").frame["session"].item()
+    assert other != first
+    assert "k1" not in str(out["api_key"].to_list())
+
+
+def test_statements_become_fingerprints_wherever_they_stand() -> None:
+    out = admitted(
+        kind=["query", "log"],
+        db_statement=["insert into t values ('Miller', 7)", None],
+        raw=["LOG: insert into t values ('Miller', 7)", "it's 'fine'"],
+    )
+    assert out["db_statement"].to_list() == ["insert into t values (?+)", None]
+    assert out["raw"].to_list() == ["LOG: insert into t values (?, 7)", "it's 'fine'"]
+
+
+def test_attacks_are_marked_before_their_payload_may_be_redacted() -> None:
+    out = admitted(query=["token=' UNION SELECT password FROM users--", "a=1"])
+    assert out["tags"].to_list() == [["sig.sqli.query"], None]
+    assert "UNION" not in out["query"][0]
+
+
+def test_the_batch_is_canonical_and_holds_no_empty_column() -> None:
+    out = admitted(user=[None, None], status=[200, 404], path=["/a", "/b"])
+    assert out.columns == [n for n in SCHEMA if n in out.columns]
+    assert {n: out.schema[n] for n in out.columns} == {n: SCHEMA[n] for n in out.columns}
+    assert "user" not in out.columns
+    assert to_events(out)[0].kind is Kind.REQUEST
+
+
+def test_a_frame_of_no_rows_is_a_batch_of_no_rows() -> None:
+    assert len(admit(frame(path=["/"])[:0], ORIGIN)) == 0
+
+
+texts = st.one_of(st.none(), st.text(max_size=12))
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            dict.fromkeys(("kind", "path", "query", "user_agent", "message", "raw", "session"), texts)
+            | {"source": texts, "db_statement": texts, "tags": st.none() | st.lists(st.text(max_size=4))}
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)  # fmt: skip
+def test_rows_are_never_added_lost_or_moved(rows: list[dict[str, Any]]) -> None:
+    numbered = {n: [row[n] for row in rows] for n in rows[0]} | {
+        "source_seq": list(range(len(rows)))
+    }
+    out = admitted(**numbered)
+    assert out["source_seq"].to_list() == list(range(len(rows)))
+    assert not any(out[n].null_count() for n in ("time", "observed", "kind", "source", "severity"))
+
+
+def _load(name: str) -> Any:
+    spec = spec_from_file_location(name, Path(__file__).parents[1] / "event" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules.setdefault(spec.name, module_from_spec(spec))
+    spec.loader.exec_module(module)
+    return module
+
+
+PLACES = ("message", "raw", "query", "user_agent", "user")
+
+
+@pytest.mark.parametrize("place", [*PLACES, "attributes", "tags"])
+def test_no_canary_passes_in_any_column(place: str) -> None:
+    module = _load("canaries")
+    pairs = [(c, line) for c in module.canaries() for line in module.carriers(c)]
+    values: list[Any] = [line for _, line in pairs]
+    if place == "attributes":
+        values = [line if line.startswith("{") else json.dumps({"x": [line]}) for line in values]
+    if place in {"tags", "objects"}:
+        values = [["demo", line] for line in values]
+    out = admitted(**{place: values})[place].to_list()
+    leaks = [
+        (canary.kind, line)
+        for (canary, line), value in zip(pairs, out, strict=True)
+        if any(needle in str(value) for needle in module.needles(canary))
+    ]
+    assert leaks == []
