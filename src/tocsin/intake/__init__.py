@@ -5,5 +5,17 @@ from tocsin.intake.parse import parse
 from tocsin.intake.parsers import PARSERS, Parser
 from tocsin.intake.records import boundary, read_records
 from tocsin.intake.sniff import sniff
+from tocsin.intake.tail import Chunk, Gap, Tail
 
-__all__ = ["PARSERS", "Origin", "Parser", "boundary", "parse", "read_records", "sniff"]
+__all__ = [
+    "PARSERS",
+    "Chunk",
+    "Gap",
+    "Origin",
+    "Parser",
+    "Tail",
+    "boundary",
+    "parse",
+    "read_records",
+    "sniff",
+]
