@@ -110,11 +110,11 @@ _GROUP_OF_PREFIX = {
 GROUPS = MappingProxyType({k: _GROUP_OF_PREFIX[k.split("_", 1)[0]] for k in VOCABULARY})
 
 _INFO = frozenset[str](
-    (
-        "authn_login_success authn_login_successafterfail authn_password_change "
-        "authn_token_created authn_token_revoked upload_complete upload_stored upload_validation upload_delete "
-        "session_created session_renewed session_expired session_logout request query log"
-    ).split()
+    """
+    authn_login_success authn_login_successafterfail authn_password_change authn_token_created
+    authn_token_revoked upload_complete upload_stored upload_validation upload_delete
+    session_created session_renewed session_expired session_logout request query log
+    """.split()
 )
 _CRITICAL = frozenset[str](
     (
