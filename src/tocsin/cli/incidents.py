@@ -16,6 +16,9 @@ from tocsin.event.escape import visible
 
 __all__ = ["command"]
 
+#: What is shown of each event of the evidence.
+_EVIDENCE = ["seq", "time", "source", "kind", "user", "method", "path", "status", "message"]
+
 
 @click.group("incidents", no_args_is_help=True)
 def command() -> None:
@@ -76,7 +79,7 @@ Examples:
 @json_option
 def show(incident: str, data: str | None, as_json: bool) -> None:
     """Show one incident: why, who, when, its evidence, and what to do."""
-    from tocsin.event.lines import json_lines
+    from tocsin.query import render
     from tocsin.siem.access import access
     from tocsin.siem.rulebook import load_rules
 
@@ -88,16 +91,9 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
             return
         sample = (*found.evidence[:8], *found.evidence[8:][-4:])
         seqs = " OR ".join(str(seq) for seq in sample)
-        rows = [
-            frame
-            for frame in house.search(f"seq:({seqs})", since=None, until=None, limit=0)
-            if frame.height
-        ]
-    evidence = [
-        line
-        for frame in reversed(rows)
-        for line in json_lines(frame.reverse()).decode().splitlines()
-    ]
+        frames = list(house.search(f"seq:({seqs})", since=None, until=None, limit=0))
+    oldest_first = (frame.reverse() for frame in reversed(frames))
+    evidence = "".join(render(oldest_first, "table", columns=_EVIDENCE)).splitlines()
     rules = load_rules(settings.rules, with_pack=settings.pack)
     runbook = next(
         (r.runbook for r in (*rules.rules, *rules.correlations) if r.id == found.rule), ""

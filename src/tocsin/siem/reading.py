@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -65,7 +65,7 @@ def read_file(
 ) -> Iterator[Chunk]:
     """The events of a file, packed or not.  Raises Malformed where it is no log at all."""
     origin = Origin(source=source or Path(name).name, tz=tz)
-    with open_input(name) as file:
+    with open_input(name) as file, _named(name):
         line = 1
         parser = parser or sniff_input(file)
         for data in read_records(file, parser, chunk=chunk_bytes):
@@ -76,6 +76,15 @@ def read_file(
             errors = batch.frame.get_column("parse_error", default=None)
             bad = 0 if errors is None else len(errors) - errors.null_count()
             yield Chunk(batch, lines, parser, bad, len(data))
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Generator[None]:
+    """Say which file it is that cannot be read."""
+    try:
+        yield
+    except Malformed as error:
+        raise Malformed(f"{name}: {error}", line=error.line, field=error.field) from error
 
 
 _SPACE = np.zeros(256, dtype=bool)
