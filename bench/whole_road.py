@@ -16,8 +16,8 @@ from bench.traffic import bodies
 __all__ = ["main"]
 
 SIZE = 1_000  #: events a body
-DISTINCT = 200  #: bodies that differ; then they come again
-COUNT = 1_000  #: bodies sent in a timed run
+DISTINCT = 600  #: bodies that differ: all of them, for repeats would compress too well
+COUNT = 600  #: bodies sent in a timed run
 
 
 def main() -> list[Figure]:
