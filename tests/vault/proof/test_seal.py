@@ -246,6 +246,7 @@ def prepared(build: Any, name: str, disk: Falling) -> Any:
 STEPS = 24  # each 24th change of the disk, before it and after it; each one in the long form
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("after", [False, True])
 def test_whatever_change_of_the_disk_is_the_last_one_the_next_life_goes_on(
     build: Any, after: bool
