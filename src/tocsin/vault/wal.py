@@ -57,6 +57,7 @@ __all__ = [
     "WalFile",
     "encode",
     "key_name",
+    "read_bytes",
     "read_wal",
     "start_wal",
     "wal_files",
@@ -325,11 +326,16 @@ def read_wal(path: Path, ring: KeyRing) -> WalContents:
 
     Raises KeyWrong when the key ring cannot open anything: that is not damage.
     """
-    file_id = _file_id(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         return WalContents(path, (), 0, 0, 0, f"cannot be read: {error.strerror}")
+    return read_bytes(path, data, ring)
+
+
+def read_bytes(path: Path, data: bytes, ring: KeyRing) -> WalContents:
+    """The same, of a file that holds *data*; only the name of *path* is looked at."""
+    file_id = _file_id(path)
     if not data:
         return WalContents(path, (), 0, 0, 0, None)
     try:
