@@ -6,7 +6,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import polars as pl
@@ -360,6 +360,17 @@ def test_a_sealer_that_lags_pushes_back_before_memory_is_full(house: Any, frames
 def test_one_batch_larger_than_the_queue_is_still_taken(house: Any) -> None:
     vault = house.open(limits=Limits(queue_rows=10), epoch_rows=10)
     assert house.put(vault, 100).rows == 100
+
+
+def test_many_threads_may_send_the_very_same_batch(house: Any, frames: Any) -> None:
+    vault = house.open()
+    batch = Batch(frames(1000))
+
+    def send(_: int) -> int:
+        return vault.append(batch, source="s", batch_id=None).result(20).rows
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(send, range(300))) == 300_000
 
 
 def test_an_empty_batch_is_answered_and_leaves_no_trace(house: Any) -> None:

@@ -158,8 +158,10 @@ def encode(
     about = msgspec.json.encode(About(source, batch_id, at))
     buffer = io.BytesIO()
     buffer.write(len(about).to_bytes(4, "little") + about)
+    # A frame of our own, at no cost: while one thread writes a frame, Polars holds it locked, and
+    # another that merely asks its height waits with the interpreter's lock in hand, for ever.
     # The oldest level: the layout that every Arrow reader of the last years understands.
-    frame.write_ipc_stream(buffer, compression="lz4", compat_level=pl.CompatLevel.oldest())
+    frame.clone().write_ipc_stream(buffer, compression="lz4", compat_level=pl.CompatLevel.oldest())
     if buffer.tell() + TAG_SIZE > limit:
         raise TooLarge(
             f"a batch of {frame.height} rows takes {buffer.tell()} bytes, the limit is {limit}; "
