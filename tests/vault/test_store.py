@@ -367,7 +367,8 @@ def test_many_threads_may_send_the_very_same_batch(house: Any, frames: Any) -> N
     batch = Batch(frames(1000))
 
     def send(_: int) -> int:
-        return vault.append(batch, source="s", batch_id=None).result(20).rows
+        receipt: Receipt = vault.append(batch, source="s", batch_id=None).result(20)
+        return receipt.rows
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(send, range(300))) == 300_000
