@@ -37,7 +37,7 @@ _AGENTS = [
     for version in range(110, 144)
     for system in _SYSTEMS
 ] + [f"ShopApp/{major}.{minor} (Android 16)" for major in range(4, 6) for minor in range(9)]
-_STATUSES = [200] * 880 + [201] * 40 + [304] * 30 + [404] * 25 + [401] * 8 + [403] * 5
+_STATUSES = [200] * 890 + [201] * 40 + [304] * 30 + [404] * 25 + [401] * 2 + [403] * 1
 _STATUSES += [400] * 7 + [422] * 3 + [500] * 2
 
 
@@ -47,7 +47,7 @@ def events(
     """*count* native events from *start* (ns) on, *rate* a second of event time."""
     dice = random.Random(seed)
     people = [_person(dice, n) for n in range(2_000)]
-    habits = [1 / (n + 5) for n in range(len(people))]
+    habits = [1 / (n + 300) for n in range(len(people))]
     picked = iter(())
     routes = iter(())
     at = start

@@ -42,7 +42,7 @@ __all__ = ["Up", "run"]
 log = logging.getLogger("tocsin")
 
 #: Rows below which detection waits a moment for more, and how long, seconds.
-_FEW, _MOMENT = 1_000, 0.02
+_FEW, _MOMENT = 8_192, 0.05
 
 #: How much history a rule that is new or edited is shown, event time.
 _MEMORY_NS = 24 * 3600 * 10**9
