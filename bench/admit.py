@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import statistics
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable
 
 import polars as pl
 
+from bench.report import Figure
 from tocsin.event.batch import SCHEMA
 from tocsin.event.lines import json_lines
 from tocsin.intake.admit import admit
@@ -61,20 +61,21 @@ def clean(rows: int) -> pl.DataFrame:
     )
 
 
-def main() -> dict[str, float]:
-    """Median microseconds a row of each step, at 1,000 and 10,000 rows; JSON in rows a second."""
-    figures: dict[str, float] = {}
+def main() -> list[Figure]:
+    """Median microseconds a row of each step, at 1,000 and 10,000 rows."""
+    figures: list[Figure] = []
     steps: dict[str, Callable[[pl.DataFrame], object]] = {
         "signatures": mark,
         "redaction": redact_frame,
-        "admit": lambda frame: admit(frame, ORIGIN),
-        "json_lines": json_lines,
+        "the whole of it": lambda frame: admit(frame, ORIGIN),
+        "events as JSON lines": json_lines,
     }
     for rows in (1_000, 10_000):
         frame = clean(rows)
         for name, step in steps.items():
             step(frame)
-            figures[f"{name}_us_per_row_{rows}"] = round(_median(step, frame) / rows * 1e6, 3)
+            cost = 1e6 * _median(step, frame) / rows
+            figures.append(Figure.of(f"admit: {name}, batches of {rows:,}", cost, "us/row"))
     return figures
 
 
@@ -85,7 +86,3 @@ def _median(step: Callable[[pl.DataFrame], object], frame: pl.DataFrame) -> floa
         step(frame)
         taken.append(time.perf_counter() - start)
     return statistics.median(taken)
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(), indent=2))

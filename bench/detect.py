@@ -8,6 +8,7 @@ from time import perf_counter, process_time
 import numpy as np
 import polars as pl
 
+from bench.report import Figure
 from tocsin.detect import Engine, compile_rules, pack
 from tocsin.detect.correlate import DistinctCount, EventCount, Rows
 from tocsin.event.batch import SCHEMA, Entries
@@ -110,22 +111,23 @@ def saving() -> tuple[float, float, int]:
     return middle - begin, perf_counter() - middle, len(data)
 
 
-def main() -> dict[str, float]:
-    """Run all; print a line each; return the figures."""
-    figures = {
-        "event_count_per_s": median(counting() for _ in range(3)),
-        "value_count_per_s": counting(300_000, distinct=True),
-    }
+def main() -> list[Figure]:
+    """Counting alone, the engine at three sizes of batch, its state."""
+    many, few = median(counting() for _ in range(3)), counting(300_000, distinct=True)
+    figures = [
+        Figure.of("detect: event_count, one rule", many, "rows/CPU s"),
+        Figure.of("detect: value_count, one rule", few, "rows/CPU s"),
+    ]
     for size in (100, 1_000, 10_000):
         rate, ms, _ = stepping(size, 20_000 if size == 100 else 200_000)
-        figures[f"engine_rows_per_s_at_{size}"] = rate
-        figures[f"engine_ms_a_step_at_{size}"] = ms
+        figures += [
+            Figure.of(f"detect: the pack, batches of {size:,}", rate, "rows/s"),
+            Figure.of(f"detect: the pack, a step of {size:,} rows", ms, "ms"),
+        ]
     dump, load, size = saving()
-    figures |= {"state_dump_s": dump, "state_load_s": load, "state_bytes": float(size)}
-    for name, value in figures.items():
-        print(f"{name:32} {value:14,.3f}")
-    return figures
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        *figures,
+        Figure.of("detect: state after 200,000 rows, dumped", dump, "s"),
+        Figure.of("detect: state after 200,000 rows, loaded", load, "s"),
+        Figure.of("detect: state after 200,000 rows", size, "bytes"),
+    ]

@@ -165,9 +165,3 @@ def main() -> list[Figure]:
             for name, share in shares(asked, rows).items()
         ]
     return figures
-
-
-if __name__ == "__main__":
-    from bench.report import table
-
-    print(table(main()))

@@ -7,12 +7,12 @@ The input is synthetic: addresses, paths and users repeat as in real logs, times
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from time import process_time
 
+from bench.report import Figure
 from tocsin.intake import Origin, parse
 
 __all__ = ["main"]
@@ -183,12 +183,10 @@ _CASES: dict[str, tuple[str, Callable[[int], str]]] = {
 }
 
 
-def main(lines: int = _LINES, runs: int = _RUNS) -> dict[str, float]:
-    """Print and return lines a second for each kind of log."""
+def main(lines: int = _LINES, runs: int = _RUNS) -> list[Figure]:
+    """Lines a second for each kind of log."""
     origin = Origin(source="bench")
-    threads = os.environ.get("POLARS_MAX_THREADS", "all")
-    print(f"parsers, {lines:,} lines, median of {runs}, Polars threads: {threads}")
-    found: dict[str, float] = {}
+    figures: list[Figure] = []
     for name, (parser, line) in _CASES.items():
         data = "".join(f"{line(i)}\n" for i in range(lines)).encode()
         frame = parse(data, parser, origin, 0)
@@ -199,12 +197,6 @@ def main(lines: int = _LINES, runs: int = _RUNS) -> dict[str, float]:
             times.append(process_time() - start)
         if frame.height != lines or "parse_error" in frame.columns:
             raise AssertionError(f"{name}: {frame.height} rows of {lines} lines")
-        found[name] = lines / median(times)
-        print(
-            f"  {name:22} {found[name] / 1e6:5.2f} M lines/s  {len(data) / lines:4.0f} bytes a line"
-        )
-    return found
-
-
-if __name__ == "__main__":
-    main()
+        of = f"{len(data) / lines:.0f} bytes a line"
+        figures.append(Figure.of(f"parse {name}", lines / median(times), "lines/CPU s", against=of))
+    return figures

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["Figure", "machine", "table", "write"]
+__all__ = ["Figure", "machine", "scaled", "table", "write"]
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -64,6 +65,25 @@ def table(figures: Iterable[Figure]) -> str:
     )
 
 
-def machine() -> str:
-    """What it was measured on."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+def machine() -> list[Figure]:
+    """What it was measured on, as figures, so that a report without it does not exist."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}, {python}, Polars {version('polars')}"
+    figures = [
+        Figure.of("machine: cores", len(os.sched_getaffinity(0)), "cores", against=system),
+        Figure.of("machine: memory", memory / 2**30, "GB"),
+        Figure.of("machine: load when it began", os.getloadavg()[0], "processes"),
+    ]
+    if _SCALE != 1:
+        figures.append(Figure.of("machine: amounts scaled by TOCSIN_BENCH_SCALE", _SCALE, "x"))
+    return figures
+
+
+#: For a quick look: a tenth of everything with TOCSIN_BENCH_SCALE=0.1.  The report says so.
+_SCALE = float(os.environ.get("TOCSIN_BENCH_SCALE", "1"))
+
+
+def scaled(amount: int, least: int = 1) -> int:
+    """*amount*, or the share of it that was asked for."""
+    return max(least, round(amount * _SCALE))

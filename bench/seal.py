@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import sys
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
 import pyarrow
 
+from bench.report import Figure
+from bench.server import vault_directory
 from tocsin.catalog import open_catalog
 from tocsin.event.batch import SCHEMA
 from tocsin.vault import merkle, rows, segments, wal
@@ -82,7 +81,7 @@ def median(do: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def steps() -> dict[str, float]:
+def steps() -> Iterator[Figure]:
     """Each step of sealing alone, µs a row."""
     frame = traffic(ROWS, 1)
     frame = frame.insert_column(0, pl.int_range(ROWS, dtype=pl.Int64, eager=True).alias("seq"))
@@ -91,21 +90,22 @@ def steps() -> dict[str, float]:
     leaves = rows.leaves(table, fields, seed)
     stored = Stored((Range(0, ROWS, tuple(frame.columns), seed),), ())
     found = {
-        "to_arrow": median(frame.to_arrow),
-        "encode_and_leaf": median(lambda: rows.leaves(table, fields, seed)),
+        "to Arrow": median(frame.to_arrow),
+        "canonical rows and leaf hashes": median(lambda: rows.leaves(table, fields, seed)),
         "tree": median(lambda: merkle.root(leaves)),
-        "parquet": median(lambda: segments.write([table], key, "s", stored, level=1)),
+        "Parquet, encrypted": median(lambda: segments.write([table], key, "s", stored, level=1)),
         "filters": median(lambda: segments.build_filters([frame])),
     }
-    return {f"{name}_us_per_row": 1e6 * seconds / ROWS for name, seconds in found.items()}
+    for name, seconds in found.items():
+        yield Figure.of(f"seal: {name}", 1e6 * seconds / ROWS, "us/row")
 
 
-def whole() -> dict[str, float]:
+def whole() -> Iterator[Figure]:
     """From closed files of the write-ahead log to a promise, and the verification of it all."""
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place) / "data"
+    with vault_directory() as place:
+        directory = place / "data"
         (directory / "wal").mkdir(parents=True)
-        source = file_key(Path(place) / "kek", create=True)
+        source = file_key(place / "kek", create=True)
         ring = KeyRing(directory / "keys", source)
         engine = open_catalog(directory / "catalog.db")
         sealer = Sealer(directory, ring, catalog=engine)
@@ -130,21 +130,14 @@ def whole() -> dict[str, float]:
         kek = source.fetch(directory)
         keyed = median(lambda: verify(directory, kek, now=time.time_ns()))
         keyless = median(lambda: verify(directory, None, now=time.time_ns()))
-    return {
-        "seal_rows_per_s": ROWS / statistics.median(times[1:]),
-        "segment_bytes_per_row": files / count,
-        "all_bytes_per_row": size / count,
-        "verify_rows_per_s": count / keyed,
-        "verify_keyless_mb_per_s": files / keyless / 1e6,
-    }
+    yield Figure.of("seal: an epoch of 65,536", ROWS / statistics.median(times[1:]), "rows/s")
+    yield Figure.of("seal: segments on disk", files / count, "bytes/row")
+    yield Figure.of("seal: everything on disk", size / count, "bytes/row")
+    yield Figure.of("verify, every row", count / keyed, "rows/s")
+    yield Figure.of("verify, without the key", files / keyless / 1e6, "MB/s")
 
 
-def main() -> dict[str, float]:
-    """Figures, by name."""
+def main() -> list[Figure]:
+    """Each step alone, then the whole, on one core."""
     pyarrow.set_cpu_count(1)  # type: ignore[attr-defined]  # pyarrow has no types
-    return steps() | whole()
-
-
-if __name__ == "__main__":
-    for name, figure in main().items():
-        sys.stdout.write(f"{name:28} {figure:14,.2f}\n")
+    return [*steps(), *whole()]

@@ -95,9 +95,13 @@ def vault_directory() -> Generator[Path]:
 
 @contextlib.contextmanager
 def running(
-    directory: Path, *, rules: Sequence[str] = (), settings: Mapping[str, str] | None = None
+    directory: Path,
+    *,
+    rules: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+    program: str = "tocsin",
 ) -> Generator[Server]:
-    """``tocsin up`` below *directory*."""
+    """``tocsin up`` below *directory*; *program* is the module that is run."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -107,7 +111,7 @@ def running(
         "TOCSIN_KEK_FILE": str(directory / "kek"),
         **(settings or {}),
     }
-    command = [sys.executable, "-m", "tocsin", "up", "--data", str(directory / "data")]
+    command = [sys.executable, "-m", program, "up", "--data", str(directory / "data")]
     command += ["--listen", f"127.0.0.1:{port}"]
     for rule in rules:
         command += ["--rules", rule]

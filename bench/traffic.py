@@ -37,8 +37,8 @@ _AGENTS = [
     for version in range(110, 144)
     for system in _SYSTEMS
 ] + [f"ShopApp/{major}.{minor} (Android 16)" for major in range(4, 6) for minor in range(9)]
-_STATUSES = [200] * 890 + [201] * 40 + [304] * 30 + [404] * 25 + [401] * 2 + [403] * 1
-_STATUSES += [400] * 7 + [422] * 3 + [500] * 2
+_COMMON = [200] * 890 + [201] * 40 + [304] * 30 + [404] * 25
+_STATUSES = _COMMON + [400] * 7 + [422] * 3 + [401] * 2 + [500] * 2 + [403]
 
 
 def events(
@@ -48,8 +48,8 @@ def events(
     dice = random.Random(seed)
     people = [_person(dice, n) for n in range(2_000)]
     habits = [1 / (n + 300) for n in range(len(people))]
-    picked = iter(())
-    routes = iter(())
+    picked: Iterator[dict[str, str]] = iter(())
+    routes: Iterator[tuple[str, str]] = iter(())
     at = start
     for n in range(count):
         if n % 10_000 == 0:  # drawing many at once is cheaper

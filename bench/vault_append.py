@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
 
+from bench.report import Figure
+from bench.server import vault_directory
 from tocsin.event.batch import SCHEMA, Batch
 from tocsin.vault import Vault, file_key
 from tocsin.vault.wal import encode
@@ -18,23 +19,24 @@ from tocsin.vault.wal import encode
 ROWS = 1_000  # a batch
 
 
-def main(batches: int = 300) -> dict[str, float]:
+def main(batches: int = 300) -> list[Figure]:
     """Rows a second and latencies, for one caller and for eight."""
-    figures: dict[str, float] = {}
     batch = Batch(requests(ROWS))
-    figures["encode_us_per_row"] = _encode_cost(batch)
-    with tempfile.TemporaryDirectory() as root:
-        keys = file_key(Path(root) / "kek", create=True)
+    with vault_directory() as root:
+        return list(_figures(root, batch, batches))
+
+
+def _figures(root: Path, batch: Batch, batches: int) -> Iterator[Figure]:
+    yield Figure.of("append: a batch of 1,000 encoded", _encode_cost(batch), "us/row")
+    keys = file_key(root / "kek", create=True)
+    began = time.perf_counter()
+    with Vault.open(root / "data", keys, sealing="process") as vault:
+        yield Figure.of("append: opening a new vault", time.perf_counter() - began, "s")
+        for callers in (1, 8):
+            yield from _append(vault, batch, callers, batches)
         began = time.perf_counter()
-        with Vault.open(Path(root) / "data", keys, sealing="process") as vault:
-            figures["open_s"] = time.perf_counter() - began
-            for callers in (1, 8):
-                figures |= _append(vault, batch, callers, batches)
-            began = time.perf_counter()
-            vault.seal()
-            figures["drain_s"] = time.perf_counter() - began
-            figures["rows"] = vault.next_seq
-    return figures
+        vault.seal()
+        yield Figure.of("append: sealing what was left", time.perf_counter() - began, "s")
 
 
 def _encode_cost(batch: Batch) -> float:
@@ -46,7 +48,7 @@ def _encode_cost(batch: Batch) -> float:
     return statistics.median(times) / ROWS * 1e6
 
 
-def _append(vault: Vault, batch: Batch, callers: int, batches: int) -> dict[str, float]:
+def _append(vault: Vault, batch: Batch, callers: int, batches: int) -> Iterator[Figure]:
     def one(_: int) -> float:
         began = time.perf_counter()
         vault.append(batch, source="bench", batch_id=None).result()
@@ -56,11 +58,10 @@ def _append(vault: Vault, batch: Batch, callers: int, batches: int) -> dict[str,
     with ThreadPoolExecutor(callers) as pool:
         times = sorted(pool.map(one, range(batches)))
     rate = batches * ROWS / (time.perf_counter() - began)
-    return {
-        f"append_{callers}_rows_per_s": round(rate),
-        f"append_{callers}_p50_ms": statistics.median(times) * 1e3,
-        f"append_{callers}_p99_ms": times[int(len(times) * 0.99)] * 1e3,
-    }
+    named = f"append: batches of 1,000, {callers} at once"
+    yield Figure.of(f"{named}, durable", rate, "rows/s")
+    yield Figure.of(f"{named}, p50", statistics.median(times) * 1e3, "ms")
+    yield Figure.of(f"{named}, p99", times[int(len(times) * 0.99)] * 1e3, "ms")
 
 
 def requests(rows: int) -> pl.DataFrame:
@@ -99,7 +100,3 @@ def requests(rows: int) -> pl.DataFrame:
         {k: v if isinstance(v, pl.Series) else pl.Series([v] * rows) for k, v in columns.items()}
     )
     return frame.select(pl.col(name).cast(SCHEMA[name]) for name in SCHEMA if name in columns)
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(), indent=2))
