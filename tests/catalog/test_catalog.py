@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
 import tocsin.catalog
@@ -62,3 +67,37 @@ def test_a_catalog_of_a_newer_tocsin_is_left_alone(tmp_path: Path) -> None:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(VaultError, match="version 9999"):
         open_catalog(path)
+
+
+def test_a_crash_in_the_midst_of_migrating_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "catalog.db"
+    create, made = Operations.create_table, list[str]()
+
+    def dies(operations: Operations, name: str, *columns: Any, **more: Any) -> Any:
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        made.append(name)
+        return create(operations, name, *columns, **more)
+
+    monkeypatch.setattr(Operations, "create_table", dies)
+    with pytest.raises(KeyboardInterrupt):
+        open_catalog(path)
+    monkeypatch.undo()
+    assert len(made) == 4
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+    with open_catalog(path).begin() as opened:
+        opened.execute(cursors.insert().values(name="detect", seq=7))
+
+
+def test_several_processes_may_open_a_new_catalog_at_once(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from tocsin.catalog import open_catalog; "
+    code += "open_catalog(pathlib.Path(sys.argv[1]))"
+    many = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "catalog.db")])
+        for _ in range(4)
+    ]
+    assert [process.wait(60) for process in many] == [0, 0, 0, 0]

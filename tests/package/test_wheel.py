@@ -68,7 +68,7 @@ def test_a_scan_with_it_finds_an_attack(installed: Path, tmp_path: Path) -> None
     log = tmp_path / "access.log"
     log.write_text(
         "".join(
-            f'198.51.100.7 - - [23/Nov/2026:10:00:{n:02d} +0000] '
+            f"198.51.100.7 - - [23/Nov/2026:10:00:{n:02d} +0000] "
             '"POST /login HTTP/1.1" 401 9 "-" "x"\n'
             for n in range(40)
         )

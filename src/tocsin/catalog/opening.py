@@ -66,7 +66,9 @@ def _migrate(engine: sa.Engine, path: Path, version: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
-        # One transaction: a crash inside leaves the old tables, and the next start tries again.
+        # One transaction, which SQLite's driver would not begin for DDL by itself: a crash inside
+        # leaves the old tables, and the next start tries again; a second process waits here.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

@@ -221,7 +221,7 @@ def factors(pattern: str) -> Set | None:
     return _of_sequence(tree)
 
 
-_parser: Any = re._parser  # type: ignore[attr-defined]  # Python has no public one
+_parser: Any = vars(re)["_parser"]  # Python has no public one
 
 
 def _of_sequence(items: Iterable[tuple[Any, Any]]) -> Set | None:
