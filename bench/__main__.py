@@ -7,6 +7,7 @@ bound that was missed is shown, and is no failure of the measuring.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -58,8 +59,7 @@ def apart(name: str, result: Path) -> list[Figure]:
     try:
         status = child.wait(PATIENCE)
     except BaseException as interrupted:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        _end(child)
         if not isinstance(interrupted, subprocess.TimeoutExpired):
             raise
         print(f"{name}: ended after {PATIENCE:.0f} s without a result", file=sys.stderr)
@@ -68,6 +68,16 @@ def apart(name: str, result: Path) -> list[Figure]:
         print(f"{name}: failed with status {status}", file=sys.stderr)
         return []
     return msgspec.json.decode(result.read_bytes(), type=list[Figure])
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Have it and all it started end in order and tidy up; by force, if it does not."""
+    for way, patience in ((signal.SIGINT, 30.0), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, way)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(patience)
+            return
 
 
 def everything(report: Path) -> int:

@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -89,7 +90,7 @@ def _bodies(guessers: dict[str, int], start: int) -> Iterator[bytes]:
     by_body = {number: who for who, number in guessers.items()}
     stream = events(COUNT * SIZE, start=start, rate=RATE * SIZE)
     for number in range(COUNT):
-        body = [event for event, _ in zip(stream, range(SIZE), strict=False)]
+        body = list(islice(stream, SIZE))
         if number in by_body:
             for event in body[-TRIES:]:
                 event |= {

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -37,6 +37,7 @@ FOUND = 3  #: exit status of a scan with incidents
 
 
 class _Run(NamedTuple):
+    events: int
     wall: float
     cpu: float
     entities: frozenset[str]
@@ -64,6 +65,8 @@ def _figures(folder: Path, log: Path, tiny: Path, rules: list[str], named: str) 
     runs = [_scan(folder, log, rules) for _ in range(RUNS)]
     wanted = frozenset(map(_guesser, range(GUESSERS)))
     for run in runs:
+        if run.events != LINES:
+            raise RuntimeError(f"the scan read {run.events} lines of {LINES}")
         if not rules and run.entities != wanted:
             raise RuntimeError(
                 f"the scan found {sorted(run.entities)}, not the {GUESSERS} guessers"
@@ -92,7 +95,8 @@ def _scan(folder: Path, log: Path, rules: list[str]) -> _Run:
         raise RuntimeError(f"the scan failed: {done.stderr.decode(errors='replace')}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     incidents = [msgspec.json.decode(line) for line in done.stdout.splitlines()]
-    return _Run(wall, cpu, frozenset(i["entity"]["value"] for i in incidents))
+    events = int(done.stderr.decode().rpartition(" events of ")[0].split()[-1])
+    return _Run(events, wall, cpu, frozenset(i["entity"]["value"] for i in incidents))
 
 
 def _log() -> Iterator[str]:
@@ -101,7 +105,7 @@ def _log() -> Iterator[str]:
     honest = lines(LINES - 30 * GUESSERS, start=START, rate=RATE)
     dice = random.Random(7)
     for number in range(GUESSERS):
-        part = [line for line, _ in zip(honest, range(every - 30), strict=False)]
+        part = list(islice(honest, every - 30))
         yield from chain(part, _guesses(part[-1], _guesser(number), dice))
     yield from honest
 
