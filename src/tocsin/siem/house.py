@@ -23,7 +23,7 @@ from tocsin import query
 from tocsin.alerts import Desk, Subscription
 from tocsin.alerts.desk import Suppression
 from tocsin.catalog import open_catalog
-from tocsin.errors import UsageError
+from tocsin.errors import Damaged, UsageError
 from tocsin.event import CloseReason, Entity, Event, Finding, Incident, Kind, Severity, Status
 from tocsin.event.batch import Batch, from_events
 from tocsin.intake import Origin, tokens
@@ -82,24 +82,45 @@ class Verbs:
         desk: Desk,
         *,
         shelves: Callable[[int | None, int | None], Sequence[Shelf]],
+        set_aside: Callable[[Shelf, Damaged], str | None],
         tell: Callable[[Event], None],
         clock: Callable[[], int],
     ) -> None:
         self.catalog, self.desk = catalog, desk
-        self._shelves, self._tell, self._clock = shelves, tell, clock
+        self._shelves, self._set_aside = shelves, set_aside
+        self._tell, self._clock = tell, clock
 
     def search(
         self, text: str, *, since: int | None, until: int | None, limit: int
     ) -> Iterator[pl.DataFrame]:
-        """Rows that match, newest first."""
-        return query.search(
-            text,
-            self._shelves(since, until),
-            now=self._clock(),
-            since=since,
-            until=until,
-            limit=limit,
-        )
+        """Rows that match, newest first.
+
+        What cannot be read is left out and named: Damaged comes at the end, after the rest.
+        """
+        now = self._clock()
+        query.predicate(text, now=now)  # a wrong question is refused at once
+        return self._search(text, now, since, until, limit)
+
+    def _search(
+        self, text: str, now: int, since: int | None, until: int | None, limit: int
+    ) -> Iterator[pl.DataFrame]:
+        left, damaged = limit, list[str]()
+        for shelf in self._shelves(since, until):
+            try:
+                for frame in query.search(
+                    text, [shelf], now=now, since=since, until=until, limit=left
+                ):
+                    left -= frame.height if limit else 0
+                    yield frame
+            except Damaged as error:
+                damaged.append(self._set_aside(shelf, error) or str(error))
+            if limit and left <= 0:
+                break
+        if damaged:
+            raise Damaged(
+                f"{', '.join(damaged)}: cannot be read and is left out of what was found; "
+                "run `tocsin verify`, and restore it from a backup"
+            )
 
     def incidents(
         self, *, status: Status | None, severity: Severity | None, limit: int
@@ -232,6 +253,7 @@ class Direct(Verbs):
             catalog,
             Desk(catalog, gap_ns=int(settings.incident_gap_seconds * 10**9), clock=clock),
             shelves=self._view,
+            set_aside=lambda _shelf, _error: None,  # a reader changes nothing
             tell=self._append,
             clock=clock,
         )
@@ -299,6 +321,7 @@ class House(Verbs):
                 clock=clock,
             ),
             shelves=self.vault.shelves,
+            set_aside=self.vault.set_aside,
             tell=self.tell,
             clock=clock,
         )

@@ -426,11 +426,18 @@ class Vault:
                 failed = shelf
 
     def _set_aside(self, shelf: Shelf, error: Exception) -> None:
-        name = self._shelving.set_aside(shelf, error)
-        if name is None:
+        if self.set_aside(shelf, error) is None:
             raise StorageFailed(f"rows from seq {shelf.first_seq} on: {error}") from error
-        with self._lock:
-            self._aside.append(name)
+
+    def set_aside(self, shelf: Shelf, error: Exception) -> str | None:
+        """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not."""
+        if isinstance(shelf, HotShelf):
+            return None
+        name = self._shelving.set_aside(shelf, error)
+        if name is not None:
+            with self._lock:
+                self._aside.append(name)
+        return name
 
     def shelves(self, time_min: int | None = None, time_max: int | None = None) -> list[Shelf]:
         """Everything that may hold event times in [*time_min*, *time_max*], newest first."""
