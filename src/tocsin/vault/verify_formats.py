@@ -1,7 +1,7 @@
 """The formats of the evidence, read a second time, for the verifier alone.
 
 Pure functions of bytes and tables: the canonical row, frames of the write-ahead log, key files,
-bundles, checkpoints.  Written from docs/explanation/vault-format.md and not from the writer's code,
+bundles, checkpoints.  They follow docs/explanation/vault-format.md and not the writer's code,
 of which it imports nothing but the tree arithmetic.
 """
 
