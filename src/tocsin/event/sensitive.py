@@ -282,10 +282,11 @@ NUMBERS = re.compile(
     re.A,
 )
 _NUMBER_HINTS = (
-    r"[^0-9A-Za-z][2-9]\d{3}[ .+\-]?\d{4}[ .+\-]?\d{2}[ .+\-]?\d{2}",
+    # Card and Aadhaar numbers: digits and nothing else up to where the word ends, so that hex ids pass.
+    r"[^0-9A-Za-z][2-9]\d{3}[ .+\-]?\d{4}[ .+\-]?\d{2}[ .+\-]?\d{2}[0-9 .+\-]*[^0-9A-Za-z]",
     r"\d{3}-\d{2}-\d{4}",
     r"\d{3}\.\d{3}\.\d{3}-\d{2}",
-    r"[^0-9A-Za-z]\d{11}",
+    r"[^0-9A-Za-z]\d{11}[^0-9A-Za-z]",
     r"[^0-9A-Za-z][12] ?\d{2} ?[01]\d ?\d[0-9AB] ?\d{3} ?\d{3} ?\d{2}",
     r"[^0-9A-Za-z]\d{8}-?[A-Z]",
     r"[^0-9A-Za-z][XYZ]\d{7}-?[A-Z]",

@@ -6,6 +6,7 @@ recognised before redaction takes their payload, and nothing leaves here that wa
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from hashlib import blake2b
@@ -16,6 +17,7 @@ import polars as pl
 from tocsin.event.batch import SCHEMA, Batch
 from tocsin.event.kinds import LEVELS, Kind, read_kind
 from tocsin.event.sql import fingerprint, without_literals
+from tocsin.intake.columns import canonical, constant, put
 from tocsin.intake.origin import Origin
 from tocsin.intake.redact import redact_frame
 from tocsin.intake.signatures import mark
@@ -25,8 +27,9 @@ __all__ = ["SKEW_NS", "admit", "hashed"]
 #: An event that claims to be from further ahead than this is tagged ``clock_skew``.
 SKEW_NS = 5 * 60 * 1_000_000_000
 
-_HASHED = r"^h:[0-9a-f]{32}$"
+_HASHED = re.compile("h:[0-9a-f]{32}")
 _KINDS = frozenset(str(k) for k in Kind)
+_UPLOAD = str(Kind.UPLOAD_VALIDATION)
 _SEVERITY = {str(kind): str(level) for kind, level in LEVELS.items()}
 
 #: Used where no key is given: hashes agree within one life of the process, and nowhere else.
@@ -42,19 +45,23 @@ def admit(
     should be recognised.  *now* (ns) stands in where ``observed`` is missing.  Rows are neither
     added nor lost, and keep their order.
     """
-    frame = frame.select(n for n in SCHEMA if n in frame.columns).cast(
-        {n: SCHEMA[n] for n in frame.columns if n in SCHEMA and frame.schema[n] != SCHEMA[n]}
-    )
-    frame = _times(frame, time.time_ns() if now is None else now)
+    frame = _times(_known(frame), time.time_ns() if now is None else now)
     frame = _hash_ids(frame, key or _PROCESS_KEY)
     frame = redact_frame(_statements(mark(frame)))
     frame = _kinds(_origin(frame, origin))
-    return Batch(_canonical(_tags(_severity(frame))))
+    return Batch(canonical(_tags(_severity(frame)).get_columns()))
 
 
 def hashed(value: str, key: bytes) -> str:
     """The keyed hash that stands for a session id or an API key: ``h:`` and 32 hex digits."""
     return "h:" + blake2b(value.encode(), digest_size=16, key=key).hexdigest()
+
+
+def _known(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that are canonical, as their types."""
+    types = {name: SCHEMA[name] for name in frame.columns if name in SCHEMA}
+    frame = frame[list(types)]
+    return frame if frame.dtypes == list(types.values()) else frame.cast(pl.Schema(types))
 
 
 def _times(frame: pl.DataFrame, now: int) -> pl.DataFrame:
@@ -72,14 +79,20 @@ def _times(frame: pl.DataFrame, now: int) -> pl.DataFrame:
 
 
 def _hash_ids(frame: pl.DataFrame, key: bytes) -> pl.DataFrame:
+    keyed = blake2b(digest_size=16, key=key)  # a copy of it saves reading the key again
     for name in ("session", "api_key"):
         if name not in frame.columns:
             continue
-        column = frame[name]
-        raw = column.filter(~column.str.contains(_HASHED)).unique().drop_nulls().to_list()
-        if raw:
-            new = {value: hashed(value, key) for value in raw}
-            frame = frame.with_columns(pl.col(name).replace(new))
+        values = frame[name].to_list()
+        new: dict[str | None, str] = {}
+        for value in set(values):
+            if value is not None and not _HASHED.fullmatch(value):
+                one = keyed.copy()
+                one.update(value.encode())
+                new[value] = "h:" + one.hexdigest()
+        if new:
+            hashes = [new.get(value, value) for value in values]
+            frame = put(frame, pl.Series(name, hashes, dtype=pl.String))
     return frame
 
 
@@ -114,9 +127,11 @@ def _origin(frame: pl.DataFrame, origin: Origin) -> pl.DataFrame:
     for name in ("layer", "service", "env", "host"):
         value = getattr(origin, name)
         if value is not None:
-            have = name in frame.columns
-            new = pl.col(name).fill_null(value) if have else pl.lit(value)
-            frame = frame.with_columns(new.alias(name))
+            old = frame[name] if name in frame.columns else None
+            if old is None:
+                frame = put(frame, constant(name, value, frame.height))
+            elif old.null_count():
+                frame = put(frame, old.fill_null(pl.lit(value)))
     if origin.peer_ip is not None:
         own = pl.col("client_ip") if "client_ip" in frame.columns else pl.lit(None, dtype=pl.String)
         given = pl.lit(origin.peer_ip)
@@ -130,10 +145,10 @@ def _origin(frame: pl.DataFrame, origin: Origin) -> pl.DataFrame:
 def _claims(frame: pl.DataFrame, name: str, truth: str) -> pl.DataFrame:
     """Set column *name* to *truth*; what a line claimed instead is kept as an attribute."""
     if name in frame.columns:
-        false = (frame[name] != truth).fill_null(value=False)
+        false = frame[name] != truth
         if false.any():
             frame = _note(frame, false, f"claimed_{name}", frame[name])
-    return frame.with_columns(pl.lit(truth).alias(name))
+    return put(frame, constant(name, truth, frame.height))
 
 
 def _note(frame: pl.DataFrame, rows: pl.Series, key: str, values: pl.Series) -> pl.DataFrame:
@@ -172,13 +187,17 @@ def _complain(frame: pl.DataFrame, rows: pl.Expr, why: pl.Expr) -> pl.DataFrame:
 
 def _severity(frame: pl.DataFrame) -> pl.DataFrame:
     """The Vocabulary's level where the source names none; a failed upload check is critical."""
+    told = frame["severity"] if "severity" in frame.columns else None
+    if told is not None and not told.null_count():
+        return frame
+    kinds = frame["kind"].unique().to_list()
+    if told is None and len(kinds) == 1 and kinds != [_UPLOAD]:
+        return put(frame, constant("severity", _SEVERITY[kinds[0]], frame.height))
     default = pl.col("kind").replace_strict(_SEVERITY, return_dtype=pl.String)
-    if "outcome" in frame.columns:
-        failed = (pl.col("kind") == str(Kind.UPLOAD_VALIDATION)) & (pl.col("outcome") == "failure")
+    if _UPLOAD in kinds and "outcome" in frame.columns:
+        failed = (pl.col("kind") == _UPLOAD) & (pl.col("outcome") == "failure")
         default = pl.when(failed).then(pl.lit("critical")).otherwise(default)
-    if "severity" in frame.columns:
-        if not frame["severity"].null_count():
-            return frame
+    if told is not None:
         default = pl.coalesce(pl.col("severity"), default)
     return frame.with_columns(default.alias("severity"))
 
@@ -195,14 +214,3 @@ def add_tags(frame: pl.DataFrame, rows: pl.Expr, tag: str) -> pl.DataFrame:
     old = pl.col("tags").fill_null([])
     new = pl.concat_list(old, pl.lit([tag])).list.unique(maintain_order=True)
     return frame.with_columns(pl.when(rows).then(new).otherwise(pl.col("tags")).alias("tags"))
-
-
-def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
-    """Canonical order, canonical types, and no column without a value."""
-    counts = frame.null_count().row(0, named=True)
-    names = [
-        n
-        for n in SCHEMA
-        if n in counts and (counts[n] < frame.height or n in {"time", "observed", "kind"})
-    ]
-    return frame.select(pl.col(n).cast(SCHEMA[n]) for n in names)

@@ -8,8 +8,9 @@ without a hit is clean, and ``event.redact`` runs on the rest.  Cells with escap
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -27,6 +28,7 @@ from tocsin.event.redact import (
 )
 from tocsin.event.schema import NAMES, Type
 from tocsin.event.sensitive import HINTS
+from tocsin.intake.columns import put
 from tocsin.intake.scan import Scanner
 
 __all__ = ["redact_frame", "redact_frame_slowly"]
@@ -39,6 +41,9 @@ _LISTS = tuple(n for n, c in NAMES.items() if c.type is Type.TEXTS)
 
 #: Columns that hold a line of a log, where a line of a printed key is expected.
 _LINES = ("message", "raw")
+
+#: Columns with few different values, which are looked at once each.
+_REPETITIVE = ("referer", "user_agent")
 
 #: One scan is below 4 GiB in Hyperscan; far less keeps memory flat.
 _BYTES = 64 << 20
@@ -80,7 +85,12 @@ def _cleaner(name: str) -> Callable[[str], str]:
 
 def _key_lines(frame: pl.DataFrame) -> pl.DataFrame:
     """Lines that are all base64, which no hint can name cheaply."""
-    names = [n for n in _LINES if n in frame.columns]
+    names = [n for n in _LINES if n in frame.columns and frame[n].null_count() < frame.height]
+    if not names:
+        return frame
+    # Almost no batch has one, and one pattern is enough to see that.
+    alike = frame.select(pl.col(n).str.contains(KEY_LINE).any() for n in names).row(0)
+    names = [n for n, some in zip(names, alike, strict=True) if some]
     return frame.with_columns(
         pl.when(
             (pl.col(n).str.len_bytes() < 512)
@@ -97,13 +107,25 @@ def _key_lines(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _redact_part(frame: pl.DataFrame) -> pl.DataFrame:
-    texts = [n for n in _TEXTS if n in frame.columns and frame[n].null_count() < frame.height]
-    lists = [n for n in _LISTS if n in frame.columns and frame[n].null_count() < frame.height]
-    cells = _suspects(frame, texts, lists)
+    used = {c.name for c in frame.get_columns() if c.null_count() < len(c)}
+    texts = [n for n in _TEXTS if n in used and n not in _REPETITIVE]
+    lists = [n for n in _LISTS if n in used]
     by_column: dict[str, list[int]] = {}
-    for row, name in cells:
+    for row, name in _suspects(frame, texts, lists):
         by_column.setdefault(name, []).append(row)
-    return frame.with_columns(_clean(frame[name], rows) for name, rows in by_column.items())
+    fixed = [_clean(frame[name], rows) for name, rows in by_column.items()]
+    fixed += [_clean_different(frame[name]) for name in _REPETITIVE if name in used]
+    return put(frame, *fixed)
+
+
+def _clean_different(column: pl.Series) -> pl.Series:
+    """*column* cleaned, each different value looked at once."""
+    values = column.unique().drop_nulls()
+    dirty = values.gather([row for row, _ in _suspects(values.to_frame(), [column.name], [])])
+    if dirty.is_empty():
+        return column
+    # A copy, because scattering into a series changes it.
+    return column.replace(dirty, _clean(dirty.clone(), list(range(len(dirty)))))
 
 
 def _clean(column: pl.Series, rows: list[int]) -> pl.Series:
@@ -133,9 +155,9 @@ def _suspects(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> list[t
     if not found:
         return []
     rows = sorted(found)
-    wide = frame.select(*texts, *(pl.col(n).list.join("\n", ignore_nulls=False) for n in lists))[
-        rows
-    ]
+    wide = frame[names][rows]
+    if lists:
+        wide = wide.with_columns(pl.col(n).list.join("\n", ignore_nulls=False) for n in lists)
     hit: set[tuple[int, str]] = set()
     escaped: dict[tuple[int, str], str] = {}
     for row, values in zip(rows, wide.iter_rows(), strict=True):
@@ -160,7 +182,8 @@ def _hit_cells(
     for _, value in present:
         starts.append(starts[-1] + 1 + len(value.encode()))
     for place, plain in sorted(hits):
-        cell = min(max(bisect_right(starts, place) - 1, 0), len(present) - 1)
+        # The line end after a cell may be the last byte of what was seen in it.
+        cell = min(max(bisect_left(starts, place) - 1, 0), len(present) - 1)
         yield *present[cell], plain
 
 
@@ -190,13 +213,18 @@ _Hits = set[tuple[int, bool]]
 
 def _joined(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> pl.Series:
     """One text a row: each cell that is not null, with a new line before it and after the last."""
+    return frame.select(_joining(tuple(texts), tuple(lists))).to_series()
+
+
+@lru_cache(maxsize=256)
+def _joining(texts: tuple[str, ...], lists: tuple[str, ...]) -> pl.Expr:
+    """Making an expression takes Python as long as a small frame takes Polars."""
     cells = [
         *(pl.col(n) for n in texts),
         *(pl.col(n).list.join("\n", ignore_nulls=False) for n in lists),
     ]
     edge = pl.lit("")
-    joined = pl.concat_str([edge, *cells, edge], separator="\n", ignore_nulls=True)
-    return frame.select(joined.alias("text"))["text"]
+    return pl.concat_str([edge, *cells, edge], separator="\n", ignore_nulls=True)
 
 
 def _scan_rows(texts: pl.Series) -> dict[int, _Hits | None]:

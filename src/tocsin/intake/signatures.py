@@ -5,11 +5,17 @@ The verdict goes to ``tags`` as ``sig.<class>.<column>``; the payload goes nowhe
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
 
 from tocsin.event.batch import SCHEMA
 from tocsin.event.signatures import COMMENT, DOUBLE, PLACES, SIGNATURES, views
+from tocsin.intake.columns import put
 from tocsin.intake.scan import Scanner
 
 __all__ = ["mark"]
@@ -27,76 +33,127 @@ _SCANNER = Scanner(_PATTERNS)
 _ONE_ROW = Scanner(_PATTERNS, once=True)
 
 
+class _Place(NamedTuple):
+    """A column to look at: each different value of it, or each row."""
+
+    letter: str
+    name: str
+    texts: pl.Series
+    distinct: bool
+
+
 def mark(frame: pl.DataFrame) -> pl.DataFrame:
     """*frame* with the verdicts of all signatures added to ``tags``."""
+    places = list(_places(frame))
+    if not places:
+        return frame
     found: dict[int, set[str]] = {}
-    for letter, name in PLACES.items():
-        if name in frame.columns and frame[name].null_count() < frame.height:
-            _mark_column(frame, letter, name, found)
+    for place, tags in zip(places, _verdicts(places), strict=True):
+        if place.distinct and tags:
+            bad = {place.texts[row]: kinds for row, kinds in tags.items()}
+            column = frame[place.name]
+            for row in column.is_in(list(bad)).fill_null(value=False).arg_true().to_list():
+                found.setdefault(row, set()).update(bad[column[row]])
+        else:
+            for row, kinds in tags.items():
+                found.setdefault(row, set()).update(kinds)
     return _tagged(frame, found) if found else frame
 
 
-def _mark_column(frame: pl.DataFrame, letter: str, name: str, found: dict[int, set[str]]) -> None:
-    column = frame[name]
-    if letter in "mw":
-        column = _of_logs(frame, column)
-    if name in _REPETITIVE:
-        distinct = column.unique().drop_nulls()
-        tags = _verdicts(distinct, letter, name)
-        if tags:
-            bad = {distinct[row]: kinds for row, kinds in tags.items()}
-            for row in column.is_in(list(bad)).fill_null(value=False).arg_true().to_list():
-                found.setdefault(row, set()).update(bad[column[row]])
-        return
-    for row, kinds in _verdicts(column, letter, name).items():
-        found.setdefault(row, set()).update(kinds)
+def _places(frame: pl.DataFrame) -> Iterator[_Place]:
+    """The columns that have something to look at, in the order of ``PLACES``."""
+    words = {name for letter, name in PLACES.items() if letter in _WORDS and name in frame.columns}
+    if words and "kind" in frame.columns:
+        logs = frame.select(_THEIRS.then(pl.col(n)).alias(n) for n in words)
+    else:
+        logs = frame
+    for letter, name in PLACES.items():
+        if name not in frame.columns:
+            continue
+        column = (logs if name in words else frame)[name]
+        if column.null_count() == len(column):
+            continue
+        if name in _REPETITIVE:
+            yield _Place(letter, name, column.unique().drop_nulls(), distinct=True)
+        else:
+            yield _Place(letter, name, column, distinct=False)
 
 
-def _of_logs(frame: pl.DataFrame, column: pl.Series) -> pl.Series:
-    if "kind" not in frame.columns:
-        return column
-    theirs = pl.col("kind").is_in(_LOGS) | pl.col("kind").is_null()
-    return frame.select(pl.when(theirs).then(pl.col(column.name)).alias(column.name)).to_series()
+def _verdicts(places: Sequence[_Place]) -> list[dict[int, set[str]]]:
+    """Of each place: tags of each row that has any.  One scan looks at all of them."""
+    starts = list(accumulate((len(place.texts) for place in places), initial=0))
+    verdicts: list[dict[int, set[str]]] = [{} for _ in places]
 
+    def tag(row: int, ident: int | None) -> None:
+        at = bisect_right(starts, row) - 1
+        place, tags = places[at], verdicts[at]
+        if ident is None:
+            tags.setdefault(row - starts[at], set()).add(DOUBLE)
+        elif place.letter in SIGNATURES[ident].places:
+            kind = SIGNATURES[ident].kind
+            tags.setdefault(row - starts[at], set()).add(f"sig.{kind}.{place.name}")
 
-def _verdicts(column: pl.Series, letter: str, name: str) -> dict[int, set[str]]:
-    """Tags of each row of *column* that has any."""
-    tags: dict[int, set[str]] = {}
-    plain = column.str.replace_all("\n", "\x0b", literal=True)
-    if letter not in "mw":
-        plain = _without_escapes(plain, name, tags)
-    if plain.str.contains("*/", literal=True).any() or plain.str.contains("/*", literal=True).any():
-        plain = plain.str.replace_all(COMMENT, " ")
-    framed = pl.select(pl.concat_str(pl.lit("\n"), pl.lit(plain).fill_null(""), pl.lit("\n")))
-    shown = framed.to_series()
+    shown = _shown(places, starts, tag)
     hits = _SCANNER.scan(shown)
     # A pattern may report many times in a row: name each (row, pattern) once.
-    keys = np.unique(hits.rows * len(SIGNATURES) + hits.ids).tolist()
+    for key in np.unique(hits.rows * len(SIGNATURES) + hits.ids).tolist():
+        tag(*divmod(key, len(SIGNATURES)))
     for row in hits.crowded:
-        alone = _ONE_ROW.scan(shown[row : row + 1])
-        keys += [row * len(SIGNATURES) + ident for ident in alone.ids.tolist()]
-    for key in keys:
-        row, ident = divmod(key, len(SIGNATURES))
-        if letter in SIGNATURES[ident].places:
-            tags.setdefault(row, set()).add(f"sig.{SIGNATURES[ident].kind}.{name}")
-    return tags
+        for ident in _ONE_ROW.scan(shown[row : row + 1]).ids.tolist():
+            tag(row, ident)
+    return verdicts
 
 
-def _without_escapes(column: pl.Series, name: str, tags: dict[int, set[str]]) -> pl.Series:
-    """*column* one layer decoded; what was encoded twice is decoded twice and tagged."""
-    if name == "query":
-        column = column.str.replace_all("+", " ", literal=True)
-    rows = column.str.contains("%", literal=True).fill_null(value=False).arg_true().to_list()
-    if not rows:
-        return column
+def _shown(
+    places: Sequence[_Place], starts: Sequence[int], tag: Callable[[int, int | None], None]
+) -> pl.Series:
+    """All texts as the patterns look at them, each between line ends.
+
+    Of the request's columns one layer of escapes is undone; what was encoded twice is decoded
+    twice and tagged.
+    """
+    texts = pl.concat(
+        [
+            p.texts.str.replace_all("+", " ", literal=True) if p.name == "query" else p.texts
+            for p in places
+        ]
+    )
+    seen = texts.alias("text").to_frame().select(_PLAIN, _PERCENT, _COMMENTED)
+    plain = seen["plain"]
+    escaped: list[int] = []
     decoded: list[str] = []
-    for text in column.gather(rows).to_list():
-        seen = views(text, name)
-        if len(seen) > 1:
-            tags.setdefault(rows[len(decoded)], set()).add(DOUBLE)
+    rows = seen["percent"].arg_true()
+    for row, text in zip(rows.to_list(), plain.gather(rows).to_list(), strict=True):
+        place = places[bisect_right(starts, row) - 1]
+        if place.letter in _WORDS:
+            break  # these are the last
+        layers = views(text, place.name)
+        if len(layers) > 1:
+            tag(row, None)
+        escaped.append(row)
         # New lines as vertical tabs, which are white space too; between two layers a real one.
-        decoded.append("\n".join(shown.replace("\n", "\x0b") for shown in seen))
-    return column.scatter(rows, decoded)
+        decoded.append("\n".join(layer.replace("\n", "\x0b") for layer in layers))
+    if escaped:
+        plain = plain.scatter(escaped, decoded)
+    if seen["commented"][0] or any("*/" in text or "/*" in text for text in decoded):
+        plain = plain.str.replace_all(COMMENT, " ")
+    return plain.to_frame().select(_FRAMED).to_series()
+
+
+#: Columns of words, which are looked at as they are.
+_WORDS = "mw"
+_THEIRS = pl.when(pl.col("kind").is_in(_LOGS) | pl.col("kind").is_null())
+_PLAIN = pl.col("text").str.replace_all("\n", "\x0b", literal=True).alias("plain")
+_PERCENT = pl.col("text").str.contains("%", literal=True).alias("percent")
+_COMMENTED = (
+    (
+        pl.col("text").str.contains("*/", literal=True)
+        | pl.col("text").str.contains("/*", literal=True)
+    )
+    .any()
+    .alias("commented")
+)
+_FRAMED = pl.concat_str(pl.lit("\n"), pl.col("plain").fill_null(""), pl.lit("\n"))
 
 
 def _tagged(frame: pl.DataFrame, found: dict[int, set[str]]) -> pl.DataFrame:
@@ -106,4 +163,4 @@ def _tagged(frame: pl.DataFrame, found: dict[int, set[str]]) -> pl.DataFrame:
     tags: list[list[str] | None] = old.to_list() if old is not None else [None] * frame.height
     for row in rows:
         tags[row] = list(dict.fromkeys([*(tags[row] or []), *sorted(found[row])]))
-    return frame.with_columns(pl.Series("tags", tags, dtype=SCHEMA["tags"]))
+    return put(frame, pl.Series("tags", tags, dtype=SCHEMA["tags"]))
