@@ -97,7 +97,7 @@ async def _run(
         door, socket = _listeners(house, tokens, settings)
         problems = tuple(str(p) for p in (*rules.problems, *engine.problems))
         up = Up(door.address, house.data, rules, problems, house)
-        house.tell(_about(Kind.SYS_STARTUP, "tocsin started"))
+        house.tell(_about(Kind.SYS_STARTUP, "tocsin started"), *_found_at_start(house))
         chores = list(_chores(house, detection, tokens, settings))
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
@@ -136,6 +136,52 @@ def _rest(chores: list[Chore], detection: Detection, house: House) -> None:
         log.error("detection did not end in order: %s: %s", type(error).__name__, error)
 
 
+def _found_at_start(house: House) -> list[Event]:
+    """What the last life left in disorder, as events: a loss that nobody hears of is the worst."""
+    recovery, facts = house.vault.recovery, list[tuple[str, str]]()
+    if recovery.torn_bytes:
+        facts.append(("warn", f"{recovery.torn_bytes} bytes of an unfinished write were cut off"))
+    if recovery.lost_rows:
+        facts.append(("critical", f"{recovery.lost_rows} acknowledged events were lost"))
+    facts += [("critical", f"damaged and set aside: {what}") for what in recovery.damaged]
+    if house.ring.rotating:
+        facts.append(("warn", "a rotation of the key-encryption key was begun and not ended"))
+    return [
+        Event(time=time.time_ns(), kind=Kind.SYS_CRASH, severity=severity, message=words)
+        for severity, words in facts
+    ]
+
+
+class _Watch:
+    """Turns what the vault says of itself into events, once for each change."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._restarts, self._failed, self._aside = 0, set[str](), set[str]()
+
+    def step(self) -> None:
+        status = self._house.vault.status()
+        facts: list[tuple[str, str]] = []
+        if status.sealer_restarts > self._restarts:
+            facts.append(
+                ("error", f"the sealer died and was started again: {status.sealer_restarts}")
+            )
+            self._restarts = status.sealer_restarts
+        failed = {why for why in (status.writing_failed, status.sealing_failed) if why}
+        facts += [("critical", why) for why in sorted(failed - self._failed)]
+        aside = set(status.quarantined)
+        facts += [("critical", f"set aside: {name}") for name in sorted(aside - self._aside)]
+        if facts:
+            self._house.tell(
+                *(
+                    Event(time=time.time_ns(), kind=Kind.SYS_CRASH, severity=s, message=words)
+                    for s, words in facts
+                )
+            )
+        # Only now: while nothing can be written, it is told as soon as something can.
+        self._failed, self._aside = failed, aside
+
+
 def _remind(detection: Detection, house: House) -> None:
     """Show rules that are new or edited what happened lately; the others skip what they know."""
     if not detection.is_behind:
@@ -163,6 +209,10 @@ def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listen
             # Futures are invariant for the checker; the receipt has all that the door asks for.
             accept=cast("Accept", house.vault.append),
             limits=limits,
+            # For anyone to read: that it cannot, not why.
+            unready=lambda: (
+                "the disk refuses events" if house.vault.status().writing_failed else None
+            ),
         )
     )
     door = listen(application, settings.listen, limits=limits, insecure=settings.insecure)
@@ -192,6 +242,7 @@ def _chores(
 
     yield Chore("detection", detect, pause=0, failed=failed)
     yield Chore("key-use", tokens.flush, pause=5, failed=failed)
+    yield Chore("self-watch", _Watch(house).step, pause=5, failed=failed)
     yield Chore("compaction", house.vault.compact, pause=settings.compact_seconds, failed=failed)
     if channels:
         yield Chore("outbox", tell_people, pause=1, failed=failed)

@@ -1,0 +1,126 @@
+"""No secret that goes in at any door is found on the disk, nor in what is printed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+import pytest
+
+from tocsin.event.batch import SCHEMA
+from tocsin.settings import Settings
+from tocsin.vault import FileKey, KeyRing
+from tocsin.vault.segments import open_shelves
+from tocsin.vault.wal import read_wal, wal_files
+
+
+def _canaries() -> ModuleType:
+    path = Path(__file__).parents[1] / "event" / "canaries.py"
+    spec = importlib.util.spec_from_file_location("event_canaries", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def corpus() -> ModuleType:
+    return _canaries()
+
+
+def test_no_canary_is_found_in_the_data_directory(tocsin: Any, corpus: ModuleType) -> None:
+    canaries = corpus.canaries()
+    assert len({c.secret for c in canaries}) >= 500
+    carriers = [text for c in canaries for text in corpus.carriers(c)]
+    lines = [text.replace("\n", "\\n") for text in carriers]
+
+    # By a followed file, as plain and as access lines; by HTTP, natively and as lines; by send.
+    log = tocsin.home / "app.log"
+    log.write_text("".join(f"2026-11-23 10:00:00 {text}\n" for text in lines))
+    access = tocsin.home / "access.log"
+    access.write_text(
+        "".join(
+            "192.0.2.1 - - [23/Nov/2026:10:00:00 +0000] "
+            f'"GET /x?{quote(text)} HTTP/1.1" 200 1 "-" "a"\n'
+            for text in lines
+        )
+    )
+    tocsin.start("--follow", str(log), "--follow", str(access))
+    key = tocsin.token("app")
+    events = [
+        {
+            "time": 1_795_000_000_000_000_000,
+            "kind": "log",
+            "message": text,
+            "attributes": {"a": [{"b": text}]},
+        }
+        for text in carriers
+    ]
+    for start in range(0, len(events), 1_000):
+        part = events[start : start + 1_000]
+        answer = tocsin.post(b"".join(msgspec.json.encode(e) + b"\n" for e in part), key)
+        assert answer["accepted"] == len(part)
+        text = "".join(line + "\n" for line in lines[start : start + 1_000])
+        assert "accepted" in tocsin.post(text.encode(), key, "text/plain", "/v1/events?parser=text")
+    tocsin(
+        "send",
+        str(access),
+        "--to",
+        f"http://127.0.0.1:{tocsin.port}",
+        "--key",
+        tocsin.token("edge"),
+    )
+    total = 5 * len(carriers)
+    tocsin.until(lambda: _stored(tocsin) >= total, 60)
+    tocsin.stop()
+
+    needles = [needle for c in canaries for needle in corpus.needles(c)]
+    kept = _everything(tocsin)
+    assert kept.count("\n") >= total
+    leaked = [needle for needle in needles if needle in kept]
+    assert leaked == []
+    raw = b"\0".join(
+        path.read_bytes()
+        for path in (tocsin.data, tocsin.log)
+        for path in ([path] if path.is_file() else path.rglob("*"))
+        if path.is_file()
+    )
+    assert [needle for needle in needles if needle.encode() in raw] == []
+
+
+def quote(text: str) -> str:
+    return text.replace('"', "%22").replace(" ", "%20")
+
+
+def _stored(tocsin: Any) -> int:
+    from tocsin.siem.access import SOCKET
+    from tocsin.siem.local import Remote
+
+    with Remote(tocsin.data / SOCKET) as remote:
+        return int(remote.status()["next_seq"])
+
+
+def _everything(tocsin: Any) -> str:
+    """Every text that the vault holds, decrypted."""
+    from tocsin.catalog import open_catalog
+
+    settings = Settings(data=str(tocsin.data))
+    ring = KeyRing(
+        Path(settings.data) / "keys", FileKey(tocsin.home / ".config" / "tocsin" / "kek")
+    )
+    engine = open_catalog(tocsin.data / "catalog.db")
+    frames = [s.scan().collect() for s in open_shelves(tocsin.data, ring, engine)]
+    for path in wal_files(tocsin.data / "wal"):
+        frames += [frame.frame for frame in read_wal(path, ring).frames]
+    engine.dispose()
+    out: list[str] = []
+    for frame in frames:
+        for row in frame.select(n for n in frame.columns if n in SCHEMA).iter_rows():
+            out.append(" ".join(str(value) for value in row if value is not None) + "\n")
+    return "".join(out)
