@@ -79,7 +79,7 @@ _SEEN = {
     "db_system": "db_system db.system.name db.system",
     "db_name": "db_name db.namespace db.name dbname db.instance",
     "db_user": "db_user db.user",
-    "db_statement": "db_statement:statement db.query.text:statement db.statement:statement",
+    "db_statement": "db_statement db.query.text db.statement",
     "trace_id": "trace_id trace.id traceId traceid dd.trace_id otelTraceID",
     "span_id": "span_id span.id spanId spanid dd.span_id otelSpanID",
     "request_id": "request_id request.id requestId http.request.id http.request_id x_request_id "
