@@ -86,3 +86,28 @@ def test_wide_frames_are_cleaned_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_clean_frame_comes_back_unchanged() -> None:
     frame = pl.DataFrame({"path": ["/a%20b", None], "status": [200, 404], "tags": [["demo"], []]})
     assert redact_frame(frame).equals(frame)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["44051401359", "86095742719", "4111111111111111", "4111 1111 1111 1111", "2345 6789 0124"],
+)
+def test_a_number_that_ends_its_cell_is_taken_from_that_cell(number: str) -> None:
+    frame = pl.DataFrame(
+        {"user": [number], "path": ["/a"], "query": [f"id={number}"], "raw": ["b"]}
+    )
+    assert redact_frame(frame).equals(redact_frame_slowly(frame))
+    assert number not in redact_frame(frame)["user"][0]
+
+
+def test_ids_of_hex_digits_are_not_looked_at() -> None:
+    ids = ["444055140135a9ee", "44055140135a9ee0", "7055140135112deadbeef00112233445"]
+    frame = pl.DataFrame({"trace_id": ids, "span_id": ids})
+    assert room._suspects(frame, ["trace_id", "span_id"], []) == []
+
+
+def test_a_secret_in_a_repeated_value_goes_from_every_row() -> None:
+    agents = ["curl/8", "x password=hunter2", None, "x password=hunter2", "y token=abcdef%20"]
+    frame = pl.DataFrame({"user_agent": agents, "referer": agents[::-1], "path": ["/"] * 5})
+    assert redact_frame(frame).equals(redact_frame_slowly(frame))
+    assert frame["user_agent"].to_list() == agents

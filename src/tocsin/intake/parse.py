@@ -10,6 +10,7 @@ import polars as pl
 
 from tocsin.errors import UsageError
 from tocsin.event.batch import SCHEMA
+from tocsin.intake.columns import canonical, constant, put
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import LAYERS, PARSERS
 from tocsin.intake.parsers.lines import LIMIT, keep, overlong, pure
@@ -38,7 +39,7 @@ def parse(data: bytes, parser: str, origin: Origin, observed: int) -> pl.DataFra
     if not frames:
         return pl.DataFrame(schema={n: SCHEMA[n] for n in ("time", "observed", "kind")})
     frame = pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
-    return _canonical(_fill(frame, parser, origin, observed))
+    return canonical(_fill(frame, parser, origin, observed).get_columns())
 
 
 def _cut(line: bytes) -> pl.DataFrame:
@@ -47,33 +48,29 @@ def _cut(line: bytes) -> pl.DataFrame:
 
 
 def _fill(frame: pl.DataFrame, parser: str, origin: Origin, observed: int) -> pl.DataFrame:
-    have = set(frame.columns)
-    seen = pl.lit(observed, pl.Int64).cast(INSTANT)
-
-    def fallback(name: str, value: str | None) -> pl.Expr:
-        other = pl.lit(value, pl.String)
-        return (pl.coalesce(name, other) if name in have else other).alias(name)
-
-    bound = {"source": origin.source}
+    height = frame.height
+    seen = pl.Series("observed", [observed], dtype=pl.Int64).cast(INSTANT).new_from_index(0, height)
+    more = [seen, constant("source", origin.source, height), constant("parser", parser, height)]
+    if "time" not in frame.columns:
+        more.append(seen.alias("time"))
+    elif frame["time"].null_count():
+        more.append(frame["time"].zip_with(frame["time"].is_not_null(), seen))
     if origin.tenant is not None:
         # Whose data it is follows from the key, never from what a line claims.
-        bound["tenant"] = origin.tenant
-    return frame.with_columns(
-        (pl.coalesce("time", seen) if "time" in have else seen).alias("time"),
-        seen.alias("observed"),
-        fallback("layer", origin.layer or LAYERS.get(parser)),
-        fallback("service", origin.service),
-        fallback("env", origin.env),
-        fallback("host", origin.host),
-        fallback("peer_ip", origin.peer_ip),
-        *(pl.lit(value, pl.String).alias(name) for name, value in bound.items()),
-        pl.lit(parser).alias("parser"),
-    )
-
-
-def _canonical(frame: pl.DataFrame) -> pl.DataFrame:
-    always = ("time", "observed", "kind")
-    names = [n for n in SCHEMA if n in frame.columns]
-    counts = frame.select(pl.col(n).is_not_null().any() for n in names).row(0)
-    kept = [n for n, some in zip(names, counts, strict=True) if some or n in always]
-    return frame.select(pl.col(n).cast(SCHEMA[n]) for n in kept)
+        more.append(constant("tenant", origin.tenant, height))
+    own = {
+        "layer": origin.layer or LAYERS.get(parser),
+        "service": origin.service,
+        "env": origin.env,
+        "host": origin.host,
+        "peer_ip": origin.peer_ip,
+    }
+    for name, value in own.items():
+        if value is None:
+            continue
+        told = frame[name] if name in frame.columns else None
+        if told is None:
+            more.append(constant(name, value, height))
+        elif told.null_count():
+            more.append(told.zip_with(told.is_not_null(), constant(name, value, height)))
+    return put(frame, *more)

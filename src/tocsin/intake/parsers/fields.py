@@ -24,10 +24,8 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-def rows(
-    found: Iterable[Table | Bad], lines: Sequence[bytes], dialect: str, context: Context
-) -> pl.DataFrame:
-    """Canonical rows of decoded *lines*, in their order; the unreadable ones kept as ``log``."""
+def rows(found: Iterable[Table | Bad], dialect: str, context: Context) -> pl.DataFrame:
+    """Canonical rows of decoded lines, in their order; the unreadable ones kept as ``log``."""
     parts: list[pl.DataFrame] = []
     bad: list[Bad] = []
     for item in found:
@@ -36,10 +34,12 @@ def rows(
         else:
             parts.append(_table(item, dialect, context))
     if bad:
-        text = [lines[b.row].decode(errors="backslashreplace").rstrip("\r") for b in bad]
+        text = [b.line.decode(errors="backslashreplace").rstrip("\r") for b in bad]
         kept = keep(text, [b.why for b in bad])
         parts.append(kept.with_columns(_row=pl.Series([b.row for b in bad], dtype=pl.Int64)))
-    return stitch(parts).drop("_row")
+    frame = stitch(parts)
+    frame.drop_in_place("_row")
+    return frame
 
 
 class _Draft:
@@ -170,6 +170,8 @@ def _tag(frame: pl.DataFrame, assumed: pl.Series) -> pl.DataFrame:
 def _kind(frame: pl.DataFrame) -> pl.DataFrame:
     """Where nobody says what happened, the columns do."""
     have = frame.columns
+    if "kind" in have and not frame["kind"].null_count():
+        return frame
     told = [pl.col("kind")] if "kind" in have else []
     guess = pl.lit("log")
     if "db_statement" in have:

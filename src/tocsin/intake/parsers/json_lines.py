@@ -6,7 +6,6 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers.fields import rows
-from tocsin.intake.parsers.lines import plain
 from tocsin.intake.parsers.objects import decode
 from tocsin.intake.parsers.readers import Context
 
@@ -15,5 +14,4 @@ __all__ = ["parse"]
 
 def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of foreign JSON lines."""
-    lines = plain(data)
-    return rows(decode(lines, nested=True), lines, "json", Context(origin.tz, observed))
+    return rows(decode(data, nested=True), "json", Context(origin.tz, observed))

@@ -43,9 +43,9 @@ def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
         if pairs:
             shapes.add(row, pairs)
         else:
-            found.append(Bad(row, "no key=value pair"))
+            found.append(Bad(row, text.encode(), "no key=value pair"))
     context = Context(origin.tz, observed)
-    frame = rows([*shapes.tables(), *found], [t.encode() for t in texts], "json", context)
+    frame = rows([*shapes.tables(), *found], "json", context)
     return _before(frame.with_columns(lines), pl.Series(heads, dtype=pl.String), origin, observed)
 
 

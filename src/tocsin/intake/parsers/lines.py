@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow
 
-__all__ = ["BOM", "LIMIT", "column", "keep", "mend", "overlong", "plain", "pure", "stitch"]
+__all__ = [
+    "BOM",
+    "LIMIT",
+    "column",
+    "keep",
+    "mend",
+    "objects",
+    "overlong",
+    "plain",
+    "pure",
+    "stitch",
+]
 
 #: Bytes of one record.  What is longer is cut here, kept as a log line and says so.
 LIMIT = 1 << 20
@@ -26,6 +38,27 @@ ROW = "_row"
 def plain(data: bytes) -> list[bytes]:
     """Lines of *data* without their ends; blank ones are left out."""
     return [line for line in data.removeprefix(BOM).split(b"\n") if line and not line.isspace()]
+
+
+def objects(data: bytes, size: int) -> list[tuple[bytes, int]] | None:
+    """*data* in pieces of *size* lines and how many lines each has, if every line is ``{...}``.
+
+    Then each line end stands between two values, for inside of an object no ``{`` follows a ``}``:
+    a decoder that takes values as they come, whatever the lines, reads one from each line.
+    """
+    if not data.startswith(b"{"):
+        return None
+    octets = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(octets == 10)
+    if not len(ends) or ends[-1] != len(data) - 1:
+        ends = np.append(ends, len(data))
+    if not ((octets[ends - 1] == 125).all() and (octets[ends[:-1] + 1] == 123).all()):
+        return None
+    edges = [-1, *ends[size - 1 : -1 : size].tolist(), int(ends[-1])]
+    return [
+        (data[start + 1 : end], min(size, len(ends) - i * size))
+        for i, (start, end) in enumerate(pairwise(edges))
+    ]
 
 
 def pure(data: bytes) -> bytes:
@@ -88,7 +121,8 @@ def stitch(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
     if not frames:
         return pl.DataFrame(schema={ROW: pl.Int64})
     if len(frames) == 1:
-        return frames[0].sort(ROW)
+        only = frames[0]
+        return only if only[ROW].is_sorted() else only.sort(ROW)
     return pl.concat(frames, how="diagonal_relaxed").sort(ROW)
 
 

@@ -9,7 +9,6 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers.fields import rows
-from tocsin.intake.parsers.lines import plain
 from tocsin.intake.parsers.objects import decode
 from tocsin.intake.parsers.readers import Context
 
@@ -18,8 +17,7 @@ __all__ = ["parse"]
 
 def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of nginx JSON lines."""
-    lines = plain(data)
-    found = rows(decode(lines, nested=True), lines, "nginx_json", Context(origin.tz, observed))
+    found = rows(decode(data, nested=True), "nginx_json", Context(origin.tz, observed))
     if "parse_error" not in found.columns:
         return found.with_columns(kind=pl.lit("request"))
     readable = pl.col("raw").is_null() if "raw" in found.columns else pl.lit(True)

@@ -8,15 +8,14 @@ again as fast as dictionaries; a line that does not fit it is decoded again as a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import islice
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from tocsin.intake.parsers.lines import mend
+from tocsin.intake.parsers.lines import BOM, mend, objects, plain
 
 __all__ = ["DEPTH", "SYSLOG", "Bad", "Shapes", "Table", "Values", "decode", "flat", "record"]
 
@@ -74,59 +73,82 @@ class Bad(msgspec.Struct, frozen=True, gc=False):
     """A line that is no JSON object, and why."""
 
     row: int
+    line: bytes
     why: str
 
 
-def decode(lines: Sequence[bytes], *, nested: bool) -> Iterator[Table | Bad]:
-    """Columns of *lines*, and the lines that are none.
+def decode(data: bytes, *, nested: bool) -> Iterator[Table | Bad]:
+    """Columns of the lines of *data*, and the lines that are none; blank ones are left out.
 
     With *nested*, objects inside objects become dotted keys; else they stay values.
     """
-    kind = _learn(lines, nested)
+    data = data.removeprefix(BOM)
+    pieces: Sequence[_Piece] | None = objects(data, BLOCK)
+    if pieces is None:
+        lines = plain(data)
+        cut = [lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK)]
+        pieces = [(block, len(block)) for block in cut]
+    kind = _learn(_lines(pieces[0][0], _LEARN), nested) if pieces else None
+    start = 0
     rows: list[int] = []
     blocks: list[list[Values]] = []
     others = Shapes()
-    for start in range(0, len(lines), BLOCK):
-        block = lines[start : start + BLOCK]
-        fits, misfits = _fit(block, kind)
+    for piece, count in pieces:
+        fits, misfits = _fit(piece, count, kind)
         if fits and kind is not None:
             blocks.append(kind.columns(fits))
-            rows += _without(start, len(block), misfits)
-        for i in misfits:
-            found = record(block[i])
+            rows += _without(start, count, misfits)
+        for i, line in misfits.items():
+            found = record(line)
             if isinstance(found, str):
-                yield Bad(start + i, found)
+                yield Bad(start + i, line, found)
             else:
                 others.add(start + i, flat(found) if nested else found)
+        start += count
     if blocks and kind is not None:
         yield Table(rows, kind.names, [_joined(parts) for parts in zip(*blocks, strict=True)])
     yield from others.tables()
 
 
-def _fit(lines: Sequence[bytes], kind: _Learned | None) -> tuple[list[Any], Sequence[int]]:
-    """The lines that are of *kind*, decoded, and the places of those that are not."""
+# Lines, or the bytes of as many lines of ``{...}``, and how many they are.
+_Piece = tuple[list[bytes] | bytes, int]
+
+
+def _lines(piece: list[bytes] | bytes, most: int = -1) -> list[bytes]:
+    if isinstance(piece, bytes):
+        piece = piece.split(b"\n", most)
+    return piece if most < 0 else piece[:most]
+
+
+def _fit(
+    piece: list[bytes] | bytes, count: int, kind: _Learned | None
+) -> tuple[list[Any], dict[int, bytes]]:
+    """The lines that are of *kind*, decoded, and those that are not, by their place."""
     if kind is None:
-        return [], range(len(lines))
-    decode_one = kind.decode
+        return [], dict(enumerate(_lines(piece)))
+    decode_one = kind.decoder.decode
     try:
-        return list(map(decode_one, lines)), ()
+        if isinstance(piece, list):
+            return list(map(decode_one, piece)), {}
+        found = kind.decoder.decode_lines(piece)
+        if len(found) == count:  # else there are several objects in one line
+            return found, {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # at least one line is different: look at each
     fits: list[Any] = []
-    misfits: list[int] = []
-    for i, line in enumerate(lines):
+    misfits: dict[int, bytes] = {}
+    for i, line in enumerate(_lines(piece)):
         try:
             fits.append(decode_one(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            misfits.append(i)
+            misfits[i] = line
     return fits, misfits
 
 
-def _without(start: int, count: int, misfits: Sequence[int]) -> Iterable[int]:
+def _without(start: int, count: int, misfits: Collection[int]) -> Iterable[int]:
     if not misfits:
         return range(start, start + count)
-    out = set(misfits)
-    return (start + i for i in range(count) if i not in out)
+    return (start + i for i in range(count) if i not in misfits)
 
 
 def _joined(parts: Sequence[Values]) -> Values:
@@ -233,7 +255,7 @@ class _Learned(msgspec.Struct, frozen=True):
 
     names: tuple[str, ...]  #: dotted, where objects are inside
     fields: tuple[_Field, ...]
-    decode: Any
+    decoder: msgspec.json.Decoder[Any]
 
     def columns(self, records: list[Any]) -> list[Values]:
         """The values of *records*, key by key."""
@@ -270,7 +292,7 @@ def _typed(values: Sequence[Any], kind: type) -> Values:
 def _learn(lines: Sequence[bytes], nested: bool) -> _Learned | None:
     """What the first lines look like, if a struct can say it."""
     seen: dict[str, Any] = {}
-    for line in islice(lines, _LEARN):
+    for line in lines:
         found = record(line)
         if isinstance(found, dict) and not _note(seen, found, nested):
             return None
@@ -278,7 +300,7 @@ def _learn(lines: Sequence[bytes], nested: bool) -> _Learned | None:
     names = tuple(_names(fields, ""))
     if not names or len(names) > _MOST_KEYS or len(set(names)) < len(names):
         return None
-    return _Learned(names, fields, msgspec.json.Decoder(_struct(fields)).decode)
+    return _Learned(names, fields, _decoder(fields))
 
 
 def _note(seen: dict[str, Any], found: dict[str, Any], nested: bool) -> bool:
@@ -323,6 +345,11 @@ def _names(fields: tuple[_Field, ...], prefix: str) -> Iterator[str]:
             yield from _names(holds, f"{prefix}{key}.")
         else:
             yield prefix + key
+
+
+@lru_cache(maxsize=256)
+def _decoder(fields: tuple[_Field, ...]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(_struct(fields))
 
 
 @lru_cache(maxsize=256)

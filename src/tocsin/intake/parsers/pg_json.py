@@ -17,20 +17,20 @@ __all__ = ["parse"]
 
 def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of jsonlog."""
-    lines = plain(data)
     parts: list[pl.DataFrame] = []
     bad: list[Bad] = []
-    for item in decode(lines, nested=False):
+    for item in decode(data, nested=False):
         if isinstance(item, Bad):
             bad.append(item)
         elif {"timestamp", "error_severity"} <= set(item.names):
             parts.append(_texts(item))
         else:
             why = "jsonlog: no timestamp and error_severity"
-            bad.extend(Bad(row, why) for row in item.rows)
+            lines = plain(data)
+            bad.extend(Bad(row, lines[row], why) for row in item.rows)
     frames = [columns(stitch(parts), origin, observed)] if parts else []
     if bad:
-        text = [lines[b.row].decode(errors="backslashreplace").rstrip("\r") for b in bad]
+        text = [b.line.decode(errors="backslashreplace").rstrip("\r") for b in bad]
         kept = keep(text, [b.why for b in bad])
         frames.append(kept.with_columns(_row=pl.Series([b.row for b in bad], dtype=pl.Int64)))
     return stitch(frames).drop("_row")

@@ -271,6 +271,8 @@ def kind(values: Values, _context: Context) -> Column:
             found, given = read_kind(value)
             name = None if found is None else str(found)
             known[value] = name, _arguments(name, given) if name and given else {}
+    if series is not None and all(name == v for v, (name, _) in known.items()):
+        return Column(series)
     column = _each(
         values, pl.String(), lambda v: known[v][0] if type(v) is str else None, "a kind of event"
     )
@@ -292,6 +294,8 @@ def _words(known: dict[str, str]) -> Reader:
     def reader(values: Values, _context: Context) -> Column:
         series = _series(values, pl.String())
         if series is not None:
+            if all(v is None or known.get(v) == v for v in series.unique()):
+                return Column(series)
             found = series.str.to_lowercase().replace_strict(
                 list(known), list(known.values()), default=None, return_dtype=pl.String
             )

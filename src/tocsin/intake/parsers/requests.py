@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from types import MappingProxyType
 
 import polars as pl
@@ -154,17 +155,28 @@ def reason(status: pl.Expr) -> pl.Expr:
 
 def judged(frame: pl.DataFrame) -> pl.DataFrame:
     """*frame* with outcome and reason by status, where nothing better says."""
-    has = {name for name in ("outcome", "outcome_source", "reason") if name in frame.columns}
-    status = pl.col("status")
-    by_status = outcome(status)
-    told = pl.col("outcome").is_not_null() if "outcome" in has else pl.lit(False)
-    mark = pl.when(~told & by_status.is_not_null()).then(pl.lit("status"))
+    wanted: list[pl.Expr] = []
+    if "outcome" not in frame.columns or frame["outcome"].null_count():
+        wanted += _outcomes("outcome" in frame.columns, "outcome_source" in frame.columns)
+    if (frame["status"] >= 400).any():
+        wanted.append(_reasons("reason" in frame.columns))
+    return frame.with_columns(wanted) if wanted else frame
 
-    def prefer(name: str, other: pl.Expr) -> pl.Expr:
-        return (pl.coalesce(name, other) if name in has else other).alias(name)
 
-    return frame.with_columns(
-        prefer("outcome", by_status),
-        prefer("outcome_source", mark),
-        prefer("reason", reason(status)),
-    )
+@cache
+def _outcomes(told: bool, marked: bool) -> list[pl.Expr]:  # kept by position
+    by_status = outcome(pl.col("status"))
+    is_open = by_status.is_not_null()
+    if told:
+        is_open &= pl.col("outcome").is_null()
+    mark = pl.when(is_open).then(pl.lit("status"))
+    return [
+        (pl.coalesce("outcome", by_status) if told else by_status).alias("outcome"),
+        (pl.coalesce("outcome_source", mark) if marked else mark).alias("outcome_source"),
+    ]
+
+
+@cache
+def _reasons(told: bool) -> pl.Expr:  # kept by position
+    by_status = reason(pl.col("status"))
+    return (pl.coalesce("reason", by_status) if told else by_status).alias("reason")

@@ -11,7 +11,6 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers.fields import rows
-from tocsin.intake.parsers.lines import plain
 from tocsin.intake.parsers.objects import decode
 from tocsin.intake.parsers.readers import Context
 
@@ -20,5 +19,4 @@ __all__ = ["parse"]
 
 def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of tocsin's NDJSON."""
-    lines = plain(data)
-    return rows(decode(lines, nested=False), lines, "tocsin", Context(origin.tz, observed))
+    return rows(decode(data, nested=False), "tocsin", Context(origin.tz, observed))
