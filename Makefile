@@ -41,7 +41,7 @@ contracts: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev ## pytest
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --durations=15
 
 faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an hour)
 	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults --timeout=7200

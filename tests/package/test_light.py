@@ -24,8 +24,8 @@ def test_the_vocabulary_loads_nothing_heavy() -> None:
 
 def test_the_vocabulary_is_quick_to_import() -> None:
     code = (
-        "import time; began = time.perf_counter(); import tocsin, tocsin.event; "
-        "print(time.perf_counter() - began)"
+        "import time; began = time.process_time(); import tocsin, tocsin.event; "
+        "print(time.process_time() - began)"
     )
     assert min(float(fresh(code)) for _ in range(7)) < 0.060
 

@@ -19,7 +19,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     )
     waiting_bytes: int = 256 << 20  #: all bodies in work, as sent; inflated, ``workers`` at once
     body_seconds: float = 30.0  #: from the first wait for a body to its last byte
-    workers: int = os.cpu_count() or 1  #: bodies decoded at once
+    #: Threads that read bodies.  Half the cores: the sealer and detection want the others, and with
+    #: fewer threads more bodies wait to be read as one, which is cheaper for each.
+    workers: int = max(1, (os.cpu_count() or 1) // 2)
     queued: int = 1_000  #: bodies that may wait for a worker; ``waiting_bytes`` bounds their size
     store_seconds: float = 30.0  #: longest wait for the vault to make a batch durable
 
