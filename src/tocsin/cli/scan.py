@@ -73,8 +73,9 @@ def command(
     for problem in rules.problems:
         complain(f"{problem} (this rule is left out)")
     began = time.monotonic()
-    sizes = [Path(name).stat().st_size if name != "-" else None for name in files]
-    total = None if None in sizes else sum(size for size in sizes if size)
+    # What is packed or piped tells its true size only at its end.
+    known = not any(name == "-" or name.endswith((".gz", ".zst")) for name in files)
+    total = sum(Path(name).stat().st_size for name in files) if known else None
     done: Counter[str] = Counter()
     with Progress("scanning", total) as progress:
 

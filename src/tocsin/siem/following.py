@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from tocsin.catalog import positions as table
-from tocsin.errors import UsageError
+from tocsin.errors import Pushback, UsageError
 from tocsin.event import Event, Kind
 from tocsin.event.batch import Batch
 from tocsin.intake import PARSERS, Origin, boundary, parse, sniff
@@ -35,17 +36,23 @@ class Following:
         *,
         admit: Callable[[pl.DataFrame, Origin], Batch],
         tell: Callable[[Event], None],
+        stopping: threading.Event | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._stopping = stopping or threading.Event()
         self._vault, self._admit, self._tell, self._clock = vault, admit, tell, clock
         self._tails = [_Followed(one, Positions(catalog)) for one in follow]
 
     def step(self) -> None:
-        """One look at every file."""
+        """One look at every file, until nothing new is in any, or until it is to stop."""
         for followed in self._tails:
-            while chunks := followed.tail.poll():
-                for chunk in chunks:
-                    self._take(followed, chunk)
+            try:
+                while not self._stopping.is_set() and (chunks := followed.tail.poll()):
+                    for chunk in chunks:
+                        self._take(followed, chunk)
+            except BaseException:
+                followed.reopen()  # what was polled and not acknowledged comes again
+                raise
             for gap in followed.tail.gaps():
                 self._tell(
                     Event(
@@ -64,8 +71,19 @@ class Following:
             batch = self._admit(frame, origin)
             # The id follows from the place: what was stored before a crash is not stored again.
             batch_id = f"{chunk.key}@{chunk.position.offset}-{chunk.position.anchor}"
-            self._vault.append(batch, source=origin.source, batch_id=batch_id).result()
+            self._store(batch, origin.source, batch_id)
         followed.tail.ack(chunk)
+
+    def _store(self, batch: Batch, source: str, batch_id: str) -> None:
+        """Wait while too much is waiting: a file, unlike a sender, loses nothing by it."""
+        while True:
+            try:
+                self._vault.append(batch, source=source, batch_id=batch_id).result()
+            except Pushback as error:
+                if self._stopping.wait(error.retry_after):
+                    raise
+            else:
+                return
 
     def close(self) -> None:
         """Let go of the files."""
@@ -84,8 +102,17 @@ class _Followed:
             )
         self._follow = follow
         self._parsers: dict[str, str] = {}
-        cut = follow.parser or "text"
-        self.tail = Tail([follow.path], positions, boundary=lambda data: boundary(data, cut))
+        self._positions = positions
+        self.tail = self._open()
+
+    def _open(self) -> Tail:
+        cut = self._follow.parser or "text"
+        return Tail([self._follow.path], self._positions, boundary=lambda data: boundary(data, cut))
+
+    def reopen(self) -> None:
+        """Begin again from the places that are known to be durable."""
+        self.tail.close()
+        self.tail = self._open()
 
     def parser(self, chunk: Chunk) -> str:
         """The format: as set, else as the file's first lines told."""

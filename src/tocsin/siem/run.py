@@ -248,7 +248,12 @@ def _chores(
         yield Chore("outbox", tell_people, pause=1, failed=failed)
     if settings.follow:
         following = Following(
-            house.vault, house.catalog, settings.follow, admit=house.admit, tell=house.tell
+            house.vault,
+            house.catalog,
+            settings.follow,
+            admit=house.admit,
+            tell=house.tell,
+            stopping=house.stopping,
         )
         yield Chore("following", following.step, pause=0.2, failed=failed)
 

@@ -1,0 +1,138 @@
+"""A followed file loses no line and doubles none, whatever the vault does meanwhile."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tocsin.catalog import open_catalog
+from tocsin.errors import Pushback, StorageFailed, UsageError
+from tocsin.event import Event
+from tocsin.event.batch import Batch
+from tocsin.intake import Origin
+from tocsin.intake.admit import admit
+from tocsin.settings import Follow
+from tocsin.siem.following import Following, Positions
+from tocsin.vault import Receipt
+
+
+class Vault:
+    """Keeps what it is given, once an id, after failing as it is told."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.kept: dict[str, list[str]] = {}
+
+    def append(self, batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
+        assert batch_id is not None
+        if self.failures:
+            failure = self.failures.pop(0)
+            if isinstance(failure, Pushback):
+                raise failure
+            done: Future[Receipt] = Future()
+            done.set_exception(failure)
+            return done
+        self.kept.setdefault(batch_id, batch.frame["message"].to_list())
+        done = Future()
+        done.set_result(Receipt(0, len(batch), repeated=False))
+        return done
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for lines in self.kept.values() for line in lines]
+
+
+def following(vault: Vault, directory: Path, *, told: list[Event] | None = None) -> Following:
+    def admitted(frame: pl.DataFrame, origin: Origin) -> Batch:
+        return admit(frame, origin)
+
+    return Following(
+        vault,  # type: ignore[arg-type]  # as much of a vault as following needs
+        open_catalog(directory / "catalog.db"),
+        [Follow(path=str(directory / "*.log"), parser="text")],
+        admit=admitted,
+        tell=(told if told is not None else []).append,
+    )
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "app.log"
+    path.write_text("one\ntwo\n")
+    return path
+
+
+def test_lines_are_kept_as_they_come(log: Path) -> None:
+    vault = Vault()
+    one = following(vault, log.parent)
+    one.step()
+    with log.open("a") as file:
+        file.write("three\nhal")
+        file.flush()
+        one.step()
+        file.write("f\n")
+    one.step()
+    assert vault.lines == ["one", "two", "three", "half"]
+
+
+def test_pushback_is_waited_out(log: Path) -> None:
+    vault = Vault(Pushback("full", retry_after=0.01), Pushback("full", retry_after=0.01))
+    following(vault, log.parent).step()
+    assert vault.lines == ["one", "two"]
+
+
+def test_what_could_not_be_stored_comes_again_without_a_restart(log: Path) -> None:
+    vault = Vault(StorageFailed("disk full"))
+    one = following(vault, log.parent)
+    with pytest.raises(StorageFailed):
+        one.step()
+    with log.open("a") as file:
+        file.write("three\n")
+    one.step()
+    assert vault.lines == ["one", "two", "three"]
+
+
+def test_a_restart_reads_on_where_it_was(log: Path) -> None:
+    vault = Vault()
+    following(vault, log.parent).step()
+    with log.open("a") as file:
+        file.write("three\n")
+    following(vault, log.parent).step()
+    assert vault.lines == ["one", "two", "three"]
+
+
+def test_a_file_that_vanished_unread_is_told(log: Path) -> None:
+    vault, told = Vault(), list[Event]()
+    following(vault, log.parent).step()
+    log.unlink()
+    following(vault, log.parent, told=told).step()
+    assert [event.tags for event in told] == [("gap",)]
+
+
+def test_an_unknown_parser_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no parser 'nope'"):
+        Following(
+            Vault(),  # type: ignore[arg-type]  # never reached
+            open_catalog(tmp_path / "catalog.db"),
+            [Follow(path="x", parser="nope")],
+            admit=admit,
+            tell=lambda _event: None,
+        )
+
+
+def test_positions_are_a_mapping_that_lasts(tmp_path: Path) -> None:
+    positions = Positions(open_catalog(tmp_path / "catalog.db"))
+    positions["a"] = b"1"
+    positions["a"] = b"2"
+    positions["b"] = b"3"
+    again = Positions(open_catalog(tmp_path / "catalog.db"))
+    assert dict(again) == {"a": b"2", "b": b"3"}
+    del again["a"]
+    assert list(positions) == ["b"]
+    with pytest.raises(KeyError):
+        del again["a"]
+    with pytest.raises(KeyError):
+        positions["a"]
