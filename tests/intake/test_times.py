@@ -97,3 +97,38 @@ def test_every_written_instant_comes_back(moment: datetime, minutes: int) -> Non
 @given(st.text(max_size=40))
 def test_no_text_makes_it_fail(text: str) -> None:
     read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-23T05:46:16Z",
+        "2026-11-23T05:46:16.7Z",
+        "2026-11-23T05:46:16.123456789Z",
+        "2026-11-23 05:46:16Z",
+        "1970-01-01T00:00:00Z",
+        "2261-12-31T23:59:59.999999999Z",
+        "2262-01-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+        "2026-11-23T05:46:60Z",
+        "2026-11-23T24:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-11-23T05:46:16.1234567890Z",
+        "2026-11-23T05:46:16.Z",
+        "2026-11-23T05:46:16.5ZZ",
+        "2026-11-23T05:46       Z",
+        " 2026-11-23T05:46:16Z",
+        "2026-11-23T05Z",
+        "2026-11-23T05:46Z",
+        "2026-11-23Z",
+        "2026-11-23T05:46:16.5z",
+    ],
+)
+def test_what_arrow_reads_of_utc_times_is_what_polars_reads(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for column in (pl.Series([text, None]), pl.Series([text, "2026-11-23T05:46:16.25Z"])):
+        quick = times.texts(column, "UTC", 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(times, "_utc", lambda _: None)
+            assert quick.equals(times.texts(column, "UTC", 0))

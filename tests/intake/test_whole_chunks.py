@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tocsin.event.batch import complete
 from tocsin.intake import Origin, parse
 from tocsin.intake.columns import canonical, put
-from tocsin.intake.parsers import aliases, objects
+from tocsin.intake.parsers import aliases, objects, requests
 from tocsin.intake.parsers.lines import objects as whole
 from tocsin.intake.parsers.readers import READERS
 
@@ -112,3 +112,9 @@ def test_canonical_columns_have_their_order_and_types_and_a_value() -> None:
         ]
     )
     assert found.schema == {"kind": pl.String(), "status": pl.Int64()}
+
+
+def test_a_reason_is_looked_up_by_status_and_by_nothing_else() -> None:
+    told = [None, -404, 0, 200, 399, 400, 404, 429, 503, 599, 600, 999, 1404, 2**62]
+    frame = pl.DataFrame({"status": told}).select(requests.reason(pl.col("status")))
+    assert frame.to_series().to_list() == [requests.REASONS.get(status or 0) for status in told]

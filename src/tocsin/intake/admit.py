@@ -86,7 +86,7 @@ def _hash_ids(frame: pl.DataFrame, key: bytes) -> pl.DataFrame:
         values = frame[name].to_list()
         new: dict[str | None, str] = {}
         for value in set(values):
-            if value is not None and not _HASHED.fullmatch(value):
+            if value is not None and not (value[:2] == "h:" and _HASHED.fullmatch(value)):
                 one = keyed.copy()
                 one.update(value.encode())
                 new[value] = "h:" + one.hexdigest()

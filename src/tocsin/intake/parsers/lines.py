@@ -14,6 +14,7 @@ import pyarrow
 __all__ = [
     "BOM",
     "LIMIT",
+    "arrow",
     "column",
     "keep",
     "mend",

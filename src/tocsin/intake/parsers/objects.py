@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -115,9 +117,9 @@ _Piece = tuple[list[bytes] | bytes, int]
 
 
 def _lines(piece: list[bytes] | bytes, most: int = -1) -> list[bytes]:
-    if isinstance(piece, bytes):
-        piece = piece.split(b"\n", most)
-    return piece if most < 0 else piece[:most]
+    if most >= 0:
+        return list(islice(BytesIO(piece) if isinstance(piece, bytes) else piece, most))
+    return piece.split(b"\n") if isinstance(piece, bytes) else piece
 
 
 def _fit(

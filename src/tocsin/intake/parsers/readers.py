@@ -193,6 +193,8 @@ def time(values: Values, context: Context) -> Column:
     series = _series(values, pl.String())
     if series is not None:
         found = times.texts(series, context.tz, context.observed)
+        if found["time"].null_count() == series.null_count() and not found["assumed"].any():
+            return Column(found["time"])
         missing = (found["time"].is_null() & series.is_not_null()).arg_true()
         return Column(
             found["time"],

@@ -37,6 +37,9 @@ REASONS = MappingProxyType(
     | {status: "internal" for status in range(500, 600) if status not in (502, 503, 504)}
 )
 
+#: The same, to be looked up by status; it begins and ends with nothing.
+_REASONS = pl.Series([REASONS.get(status) for status in range(1000)], dtype=pl.String)
+
 _ESCAPE = re.compile(rb'\\(?:[xX]([0-9a-fA-F]{2})|(["\\]))')
 _METHOD = r"^[A-Za-z][A-Za-z_-]{0,31}$"
 _LOOSE = r"^([A-Za-z][A-Za-z_-]{0,31}) +(.*?)(?: +(HTTP/[0-9.]+))?$"
@@ -146,11 +149,7 @@ def outcome(status: pl.Expr) -> pl.Expr:
 
 def reason(status: pl.Expr) -> pl.Expr:
     """Class of failure that the status tells."""
-    return pl.when(status >= 400).then(
-        status.replace_strict(
-            list(REASONS), list(REASONS.values()), default=None, return_dtype=pl.String
-        )
-    )
+    return pl.lit(_REASONS).gather(status.clip(0, len(_REASONS) - 1))
 
 
 def judged(frame: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 
 from tocsin.errors import SettingsError
+from tocsin.intake.parsers.lines import arrow
 
 __all__ = ["ASSUMED", "INSTANT", "clf", "epoch_ns", "one", "texts", "zone"]
 
@@ -28,6 +29,11 @@ INSTANT = pl.Datetime("ns", "UTC")
 _FIRST, _LAST = "1970", "2261"
 _LAST_NS = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ALL_UTC = (
+    pl.col("text").str.ends_with("Z")
+    & (pl.col("text").str.len_bytes() >= len("2026-11-23T05:46:16Z"))
+    & pl.col("text").str.slice(0, 4).is_between(pl.lit(_FIRST), pl.lit(_LAST))
+).all()
 _UTC_NAMES = frozenset({"utc", "gmt", "z", "etc/utc"})
 
 
@@ -66,6 +72,8 @@ def clf(column: pl.Expr) -> pl.Expr:
 
 def texts(column: pl.Series, tz: str, observed: int) -> pl.DataFrame:
     """Columns ``time`` and ``assumed`` of *column*; time is null where the text is no time."""
+    if (quick := _utc(column)) is not None:
+        return pl.DataFrame([quick, pl.Series("assumed", [False]).new_from_index(0, len(column))])
     frame = column.rename("text").to_frame()
     text = pl.col("text")
     fits = text.str.slice(0, 4).is_between(pl.lit(_FIRST), pl.lit(_LAST))
@@ -88,6 +96,20 @@ def texts(column: pl.Series, tz: str, observed: int) -> pl.DataFrame:
         time=pl.coalesce("time", "other"),
         assumed=pl.col("assumed") | (pl.col("time").is_null() & pl.col("guess").fill_null(False)),
     )
+
+
+def _utc(column: pl.Series) -> pl.Series | None:
+    """Instants of ``2026-11-23T05:46:16.750Z``, if all are written so: Arrow reads them fastest.
+
+    Shorter forms, which Arrow reads too, would be times without minutes.
+    """
+    if not column.to_frame("text").select_seq(_ALL_UTC).item():
+        return None
+    try:
+        read = column.to_arrow().cast(arrow.timestamp("ns", "UTC"))
+    except arrow.ArrowInvalid:
+        return None
+    return pl.Series("time", read)
 
 
 def _zoneless(frame: pl.DataFrame, tz: str) -> pl.DataFrame:
