@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-__all__ = ["Hits", "Scanner"]
+__all__ = ["Hits", "Scanner", "joined"]
 
 #: A scan that reports more often than this stops, gives up on the row it is in, and goes on after
 #: it: a hostile value full of hits costs no more than a hostile value without.
@@ -30,6 +30,12 @@ class Hits(NamedTuple):
     places: npt.NDArray[np.int64]  #: byte of the row that the match ends on
     ids: npt.NDArray[np.int64]  #: index of the pattern
     crowded: tuple[int, ...]
+
+
+def joined(texts: pl.Series) -> bytes:
+    """The bytes of *texts*, one behind the other."""
+    data = texts.to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()[2]
+    return b"" if data is None else data.to_pybytes()
 
 
 class Scanner:

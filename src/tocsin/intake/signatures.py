@@ -16,7 +16,7 @@ import polars as pl
 from tocsin.event.batch import SCHEMA
 from tocsin.event.signatures import COMMENT, DOUBLE, PLACES, SIGNATURES, views
 from tocsin.intake.columns import put
-from tocsin.intake.scan import Scanner
+from tocsin.intake.scan import Scanner, joined
 
 __all__ = ["mark"]
 
@@ -112,17 +112,21 @@ def _shown(
     Of the request's columns one layer of escapes is undone; what was encoded twice is decoded
     twice and tagged.
     """
-    texts = pl.concat(
-        [
-            p.texts.str.replace_all("+", " ", literal=True) if p.name == "query" else p.texts
-            for p in places
-        ]
-    )
-    seen = texts.alias("text").to_frame().select(_PLAIN, _PERCENT, _COMMENTED)
-    plain = seen["plain"]
+    plain = pl.concat([place.texts for place in places])
+    # What is nowhere in the bytes need not be looked for in each text: ten times as slow.
+    data = joined(plain)
+    if b"+" in data:
+        plain = pl.concat(
+            [
+                p.texts.str.replace_all("+", " ", literal=True) if p.name == "query" else p.texts
+                for p in places
+            ]
+        )
+    if b"\n" in data:
+        plain = plain.str.replace_all("\n", "\x0b", literal=True)
+    rows = plain.str.contains("%", literal=True).arg_true() if b"%" in data else _NONE
     escaped: list[int] = []
     decoded: list[str] = []
-    rows = seen["percent"].arg_true()
     for row, text in zip(rows.to_list(), plain.gather(rows).to_list(), strict=True):
         place = places[bisect_right(starts, row) - 1]
         if place.letter in _WORDS:
@@ -134,25 +138,16 @@ def _shown(
         # New lines as vertical tabs, which are white space too; between two layers a real one.
         decoded.append("\n".join(layer.replace("\n", "\x0b") for layer in layers))
     if escaped:
-        plain = plain.scatter(escaped, decoded)
-    if seen["commented"][0] or any("*/" in text or "/*" in text for text in decoded):
+        plain = plain.clone().scatter(escaped, decoded)  # a copy: scattering changes a series
+    if b"*/" in data or b"/*" in data or any("*/" in text or "/*" in text for text in decoded):
         plain = plain.str.replace_all(COMMENT, " ")
-    return plain.to_frame().select(_FRAMED).to_series()
+    return plain.alias("plain").to_frame().select(_FRAMED).to_series()
 
 
 #: Columns of words, which are looked at as they are.
 _WORDS = "mw"
 _THEIRS = pl.when(pl.col("kind").is_in(_LOGS) | pl.col("kind").is_null())
-_PLAIN = pl.col("text").str.replace_all("\n", "\x0b", literal=True).alias("plain")
-_PERCENT = pl.col("text").str.contains("%", literal=True).alias("percent")
-_COMMENTED = (
-    (
-        pl.col("text").str.contains("*/", literal=True)
-        | pl.col("text").str.contains("/*", literal=True)
-    )
-    .any()
-    .alias("commented")
-)
+_NONE = pl.Series(dtype=pl.UInt32)
 _FRAMED = pl.concat_str(pl.lit("\n"), pl.col("plain").fill_null(""), pl.lit("\n"))
 
 
