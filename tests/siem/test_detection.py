@@ -11,7 +11,7 @@ from tocsin.alerts import Change, Desk
 from tocsin.catalog import open_catalog
 from tocsin.detect import Engine, RuleFile, compile_rules
 from tocsin.errors import Damaged
-from tocsin.event import Event, Kind
+from tocsin.event import Event, Finding, Kind
 from tocsin.event.batch import Entries, from_events
 from tocsin.siem.detection import Detection
 
@@ -142,3 +142,25 @@ def test_an_edited_rule_is_behind_until_it_is_shown_history(desk: Desk) -> None:
     edited.follow(entries(0, 6))
     assert (before, edited.is_behind) == (True, False)
     assert len(desk.incidents()) == 1
+
+
+def test_what_the_desk_could_not_take_is_owed_until_it_can(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_findings: Iterable[Finding]) -> list[Change]:
+        raise OSError("disk full")
+
+    memory = Memory()
+    one = detection(desk, memory)
+    with monkeypatch.context() as broken:
+        broken.setattr(desk, "take", full)
+        with pytest.raises(OSError, match="disk full"):
+            one.follow(entries(0, 6))
+        with pytest.raises(OSError, match="disk full"):
+            one.save()
+    assert memory.saves == 0
+    assert desk.incidents() == []
+    one.tick()
+    assert len(desk.incidents()) == 1
+    one.save()
+    assert memory.saves == 1

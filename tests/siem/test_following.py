@@ -136,3 +136,47 @@ def test_positions_are_a_mapping_that_lasts(tmp_path: Path) -> None:
         del again["a"]
     with pytest.raises(KeyError):
         positions["a"]
+
+
+def test_other_content_at_the_same_place_is_no_repeat(log: Path) -> None:
+    tail = "the very same long ending of both lines, which is longer than sixty-four bytes"
+    log.write_text(f"first  {tail}\n")
+    vault = Vault()
+    one = following(vault, log.parent)
+    one.step()
+    log.write_text(f"second {tail[1:]}\n")  # truncated and written anew, to the same length
+    one.step()
+    assert [line[:6] for line in vault.lines] == ["first ", "second"]
+
+
+@pytest.mark.parametrize("grown", ["", "three\n", "three\nfour\n"])
+def test_a_crash_between_storing_and_acknowledging_stores_nothing_twice(
+    log: Path, monkeypatch: pytest.MonkeyPatch, grown: str
+) -> None:
+    vault = Vault()
+    one = following(vault, log.parent)
+    monkeypatch.setattr(one._tails[0].tail, "ack", lambda _chunk: None)
+    one.step()
+    with log.open("a") as file:
+        file.write(grown)
+    following(vault, log.parent).step()
+    assert vault.lines == ["one", "two", *grown.split()]
+
+
+def test_a_file_that_is_no_log_is_named_once_and_costs_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_bytes(bytes(range(256)) * 40 + b"\n")
+    (tmp_path / "b.log").write_text("one\n")
+    vault, told = Vault(), list[Event]()
+    one = Following(
+        vault,  # type: ignore[arg-type]  # as much of a vault as following needs
+        open_catalog(tmp_path / "catalog.db"),
+        [Follow(path=str(tmp_path / "*.log"))],
+        admit=admit,
+        tell=told.append,
+    )
+    one.step()
+    (tmp_path / "a.log").write_bytes(bytes(range(256)) * 80 + b"\n")
+    (tmp_path / "b.log").write_text("one\ntwo\n")
+    one.step()
+    assert vault.lines == ["one", "two"]
+    assert ["a.log" in str(event.message) for event in told] == [True]

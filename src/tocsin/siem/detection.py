@@ -51,6 +51,7 @@ class Detection:
         self._changed = changed
         self._clock = clock
         self._pause_ns = int(pause_seconds * 10**9)
+        self._owed: list[Finding] = []  # found, and not yet on the desk
         self._state = self._restored()
         self._saved_at, self._saved_cursor = clock(), self.cursor
 
@@ -74,9 +75,15 @@ class Detection:
         return self._engine.start(secrets.token_bytes(32))
 
     def follow(self, entries: Entries) -> None:
-        """Find what is in *entries*.  A repeat does no harm: findings keep their ids."""
+        """Find what is in *entries*.  A repeat does no harm: findings keep their ids.
+
+        The engine's memory moves before the desk has the findings.  So these are owed until the
+        desk took them, and the state is not saved meanwhile: a failure there brings them again with
+        the next call, a crash brings the entries again.
+        """
         self._state, findings = self._engine.step(self._state, entries, now=self._clock())
-        self._put(findings)
+        self._owed += findings
+        self._deliver()
         if self._clock() - self._saved_at >= self._pause_ns:
             self.save()
 
@@ -84,13 +91,16 @@ class Detection:
         """Time goes by though nothing arrives: windows close, and what is over is told."""
         self.follow(Entries(self.cursor, empty()))
 
-    def _put(self, findings: list[Finding]) -> None:
-        changes = self._desk.take(findings)
+    def _deliver(self) -> None:
+        changes = self._desk.take(self._owed)
+        self._owed = []
         if changes:
             self._changed(changes)
 
     def save(self) -> None:
-        """Keep the state, and in it the cursor."""
+        """Keep the state, and in it the cursor.  What is owed goes first."""
+        if self._owed:
+            self._deliver()
         if self.cursor != self._saved_cursor:
             self._keep.save(self._engine.dump(self._state))
             self._saved_cursor = self.cursor

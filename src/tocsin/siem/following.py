@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from hashlib import blake2b
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from tocsin.catalog import positions as table
-from tocsin.errors import Pushback, UsageError
+from tocsin.errors import Malformed, Pushback, UsageError
 from tocsin.event import Event, Kind
 from tocsin.event.batch import Batch
 from tocsin.intake import PARSERS, Origin, boundary, parse, sniff
@@ -41,7 +43,9 @@ class Following:
     ) -> None:
         self._stopping = stopping or threading.Event()
         self._vault, self._admit, self._tell, self._clock = vault, admit, tell, clock
-        self._tails = [_Followed(one, Positions(catalog)) for one in follow]
+        self._tails = [
+            _Followed(one, Positions(catalog), Positions(catalog, "tried")) for one in follow
+        ]
 
     def step(self) -> None:
         """One look at every file, until nothing new is in any, or until it is to stop."""
@@ -54,25 +58,34 @@ class Following:
                 followed.reopen()  # what was polled and not acknowledged comes again
                 raise
             for gap in followed.tail.gaps():
-                self._tell(
-                    Event(
-                        time=self._clock(),
-                        kind=Kind.LOG,
-                        severity="warn",
-                        message=f"{gap.path}: {gap.what}",
-                        tags=("gap",),
-                    )
-                )
+                self._warn(f"{gap.path}: {gap.what}", "gap")
 
     def _take(self, followed: _Followed, chunk: Chunk) -> None:
-        origin, parser = followed.origin(chunk), followed.parser(chunk)
-        frame = parse(chunk.data, parser, origin, self._clock())
-        if frame.height:
-            batch = self._admit(frame, origin)
-            # The id follows from the place: what was stored before a crash is not stored again.
-            batch_id = f"{chunk.key}@{chunk.position.offset}-{chunk.position.anchor}"
-            self._store(batch, origin.source, batch_id)
+        origin = followed.origin(chunk)
+        try:
+            parser = followed.parser(chunk)
+        except Malformed as error:
+            # A file that is no log costs nobody else theirs.  What it holds is passed over, and
+            # said: once, since the place moves on and the file is known from then on.
+            if followed.refuse(chunk):
+                self._warn(f"{chunk.path}: {error}; it is not followed", "gap")
+            followed.tail.ack(chunk)
+            return
+        for start, data in followed.parts(chunk):
+            frame = parse(data, parser, origin, self._clock())
+            if frame.height:
+                batch = self._admit(frame, origin)
+                # The same bytes at the same place of the same file are a repeat; other content at
+                # that place never is.
+                digest = blake2b(data, digest_size=16).hexdigest()
+                self._store(batch, origin.source, f"{chunk.key}@{start}-{digest}")
+        # A crash before this brings the chunk again, perhaps longer: see ``parts``.
         followed.tail.ack(chunk)
+
+    def _warn(self, message: str, tag: str) -> None:
+        self._tell(
+            Event(time=self._clock(), kind=Kind.LOG, severity="warn", message=message, tags=(tag,))
+        )
 
     def _store(self, batch: Batch, source: str, batch_id: str) -> None:
         """Wait while too much is waiting: a file, unlike a sender, loses nothing by it."""
@@ -91,10 +104,22 @@ class Following:
             followed.tail.close()
 
 
+class _Tried(msgspec.Struct, frozen=True, array_like=True):
+    """Where a chunk began and ended when it was handed to the vault."""
+
+    start: int
+    end: int
+
+
 class _Followed:
     """One entry of the settings, and the files it matches."""
 
-    def __init__(self, follow: Follow, positions: MutableMapping[str, bytes]) -> None:
+    def __init__(
+        self,
+        follow: Follow,
+        positions: MutableMapping[str, bytes],
+        tried: MutableMapping[str, bytes],
+    ) -> None:
         if follow.parser and follow.parser not in PARSERS:
             raise UsageError(
                 f"follow {follow.path}: no parser {follow.parser!r}; "
@@ -102,7 +127,8 @@ class _Followed:
             )
         self._follow = follow
         self._parsers: dict[str, str] = {}
-        self._positions = positions
+        self._refused: set[str] = set()
+        self._positions, self._tried = positions, tried
         self.tail = self._open()
 
     def _open(self) -> Tail:
@@ -115,12 +141,38 @@ class _Followed:
         self.tail = self._open()
 
     def parser(self, chunk: Chunk) -> str:
-        """The format: as set, else as the file's first lines told."""
+        """The format: as set, else as the first lines that were seen of the file tell."""
         if self._follow.parser:
             return self._follow.parser
         if chunk.key not in self._parsers:
             self._parsers[chunk.key] = sniff(chunk.data[:_HEAD])
         return self._parsers[chunk.key]
+
+    def refuse(self, chunk: Chunk) -> bool:
+        """Note that a file is no log; False when that was known."""
+        known = chunk.key in self._refused
+        self._refused.add(chunk.key)
+        return not known
+
+    def parts(self, chunk: Chunk) -> list[tuple[int, bytes]]:
+        """The chunk, with the offset of its start; cut where it ended when it was tried before.
+
+        Where it ends is written down before it is stored.  So after a crash between storing and
+        acknowledging, in which the file grew, what may be stored already comes by itself again and
+        is recognised, and the rest is new.
+        """
+        end = chunk.position.offset
+        start = end - len(chunk.data)
+        tried = _Tried(start, end)
+        if (known := self._tried.get(chunk.key)) is not None:
+            before = msgspec.msgpack.decode(known, type=_Tried)
+            if before.start == start and start < before.end < end:
+                cut = before.end - start
+                return [(start, chunk.data[:cut]), (before.end, chunk.data[cut:])]
+            if before == tried:
+                return [(start, chunk.data)]
+        self._tried[chunk.key] = msgspec.msgpack.encode(tried)
+        return [(start, chunk.data)]
 
     def origin(self, chunk: Chunk) -> Origin:
         """The source's name is the file's, unless it is set."""
@@ -139,32 +191,35 @@ class _Followed:
 class Positions(MutableMapping[str, bytes]):
     """Places in files, in the catalog.  An assignment is durable when it returns."""
 
-    def __init__(self, catalog: sa.Engine) -> None:
+    def __init__(self, catalog: sa.Engine, kind: str = "read") -> None:
         self._catalog = catalog
+        self._prefix = f"{kind} "
 
     def __getitem__(self, name: str) -> bytes:
         with self._catalog.connect() as connection:
             found: bytes | None = connection.scalar(
-                sa.select(table.c.position).where(table.c.name == name)
+                sa.select(table.c.position).where(table.c.name == self._prefix + name)
             )
         if found is None:
             raise KeyError(name)
         return found
 
     def __setitem__(self, name: str, position: bytes) -> None:
-        row = insert(table).values(name=name, position=position)
+        row = insert(table).values(name=self._prefix + name, position=position)
         with self._catalog.begin() as connection:
             connection.execute(row.on_conflict_do_update(["name"], set_={"position": position}))
 
     def __delitem__(self, name: str) -> None:
+        gone = sa.delete(table).where(table.c.name == self._prefix + name)
         with self._catalog.begin() as connection:
-            if not connection.execute(sa.delete(table).where(table.c.name == name)).rowcount:
+            if not connection.execute(gone).rowcount:
                 raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
+        mine = sa.select(table.c.name).where(table.c.name.startswith(self._prefix))
         with self._catalog.connect() as connection:
-            names = connection.scalars(sa.select(table.c.name).order_by(table.c.name)).all()
-        return iter(names)
+            names = connection.scalars(mine.order_by(table.c.name)).all()
+        return iter([name.removeprefix(self._prefix) for name in names])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
