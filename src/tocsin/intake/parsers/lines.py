@@ -41,7 +41,7 @@ def plain(data: bytes) -> list[bytes]:
     return [line for line in data.removeprefix(BOM).split(b"\n") if line and not line.isspace()]
 
 
-def objects(data: bytes, size: int) -> list[tuple[bytes, int]] | None:
+def objects(data: bytes, size: int) -> list[tuple[memoryview, int]] | None:
     """*data* in pieces of *size* lines and how many lines each has, if every line is ``{...}``.
 
     Then each line end stands between two values, for inside of an object no ``{`` follows a ``}``:
@@ -56,8 +56,9 @@ def objects(data: bytes, size: int) -> list[tuple[bytes, int]] | None:
     if not ((octets[ends - 1] == 125).all() and (octets[ends[:-1] + 1] == 123).all()):
         return None
     edges = [-1, *ends[size - 1 : -1 : size].tolist(), int(ends[-1])]
+    whole = memoryview(data)  # a slice of bytes would be a copy
     return [
-        (data[start + 1 : end], min(size, len(ends) - i * size))
+        (whole[start + 1 : end], min(size, len(ends) - i * size))
         for i, (start, end) in enumerate(pairwise(edges))
     ]
 

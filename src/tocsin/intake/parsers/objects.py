@@ -88,9 +88,12 @@ def decode(data: bytes, *, nested: bool) -> Iterator[Table | Bad]:
     pieces: Sequence[_Piece] | None = objects(data, BLOCK)
     if pieces is None:
         lines = plain(data)
+        first = lines[:_LEARN]
         cut = [lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK)]
         pieces = [(block, len(block)) for block in cut]
-    kind = _learn(_lines(pieces[0][0], _LEARN), nested) if pieces else None
+    else:
+        first = list(islice(BytesIO(data), _LEARN))
+    kind = _learn(first, nested)
     start = 0
     rows: list[int] = []
     blocks: list[list[Values]] = []
@@ -113,21 +116,15 @@ def decode(data: bytes, *, nested: bool) -> Iterator[Table | Bad]:
 
 
 # Lines, or the bytes of as many lines of ``{...}``, and how many they are.
-_Piece = tuple[list[bytes] | bytes, int]
-
-
-def _lines(piece: list[bytes] | bytes, most: int = -1) -> list[bytes]:
-    if most >= 0:
-        return list(islice(BytesIO(piece) if isinstance(piece, bytes) else piece, most))
-    return piece.split(b"\n") if isinstance(piece, bytes) else piece
+_Piece = tuple[list[bytes] | memoryview, int]
 
 
 def _fit(
-    piece: list[bytes] | bytes, count: int, kind: _Learned | None
+    piece: list[bytes] | memoryview, count: int, kind: _Learned | None
 ) -> tuple[list[Any], dict[int, bytes]]:
     """The lines that are of *kind*, decoded, and those that are not, by their place."""
     if kind is None:
-        return [], dict(enumerate(_lines(piece)))
+        return [], dict(enumerate(_cut(piece)))
     decode_one = kind.decoder.decode
     try:
         if isinstance(piece, list):
@@ -139,12 +136,16 @@ def _fit(
         pass  # at least one line is different: look at each
     fits: list[Any] = []
     misfits: dict[int, bytes] = {}
-    for i, line in enumerate(_lines(piece)):
+    for i, line in enumerate(_cut(piece)):
         try:
             fits.append(decode_one(line))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             misfits[i] = line
     return fits, misfits
+
+
+def _cut(piece: list[bytes] | memoryview) -> list[bytes]:
+    return piece if isinstance(piece, list) else piece.tobytes().split(b"\n")
 
 
 def _without(start: int, count: int, misfits: Collection[int]) -> Iterable[int]:
