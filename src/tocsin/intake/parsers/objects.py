@@ -102,6 +102,7 @@ def decode(data: bytes, *, nested: bool) -> Iterator[Table | Bad]:
         fits, misfits = _fit(piece, count, kind)
         if fits and kind is not None:
             blocks.append(kind.columns(fits))
+            del fits  # the next ones take their place in the processor's cache
             rows += _without(start, count, misfits)
         for i, line in misfits.items():
             found = record(line)
