@@ -148,7 +148,8 @@ def _shown(
 _WORDS = "mw"
 _THEIRS = pl.when(pl.col("kind").is_in(_LOGS) | pl.col("kind").is_null())
 _NONE = pl.Series(dtype=pl.UInt32)
-_FRAMED = pl.concat_str(pl.lit("\n"), pl.col("plain").fill_null(""), pl.lit("\n"))
+_EDGE = pl.lit("")
+_FRAMED = pl.concat_str([_EDGE, pl.col("plain"), _EDGE], separator="\n", ignore_nulls=True)
 
 
 def _tagged(frame: pl.DataFrame, found: dict[int, set[str]]) -> pl.DataFrame:
