@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -181,3 +182,19 @@ def _plain(outcome: object) -> object:
 def test_every_body_is_answered_however_many_wait(parser: str | None) -> None:
     outcomes, _ = run([job(body(f"u{n}"), parser=parser) for n in range(300)])
     assert [_users(outcome) for outcome in outcomes] == [[f"u{n}"] for n in range(300)]
+
+
+def test_a_group_of_bombs_is_not_inflated_at_once() -> None:
+    class Counting(Gate):
+        largest = 0
+
+        def parse(self, data: bytes, parser: str, origin: Origin, observed: int) -> pl.DataFrame:
+            self.largest = max(self.largest, len(data))
+            return super().parse(data, parser, origin, observed)
+
+    gate = Counting()
+    padded = body("ann")[:-2] + b',"message":"' + b"x" * (6 << 20) + b'"}\n'
+    bombs = [job(gzip.compress(padded), encoding="gzip", refuse=False) for _ in range(8)]
+    outcomes, _ = run(bombs, gate)
+    assert len(outcomes) == 8
+    assert gate.largest <= 24 << 20

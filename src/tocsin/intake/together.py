@@ -32,6 +32,7 @@ NATIVE = "tocsin"  #: the parser of our own NDJSON
 _HEAD = 64 << 10  # as much as sniffing looks at
 _BOM = b"\xef\xbb\xbf"
 _GROUP_BYTES = 4 << 20  # bodies as sent that are read as one, at most
+_HELD_BYTES = 16 << 20  # inflated bytes after which no further body is inflated into a group
 _SEVERAL_LINES = frozenset({"pg_csv"})  # formats whose records may span lines
 
 S = TypeVar("S")
@@ -104,12 +105,13 @@ class Workers(Generic[S]):
         return waiting.done
 
     def _turn(self) -> None:
-        group = self._take()
+        group = deque(self._take())
         with _Told(*(waiting.done for waiting in group)):
-            read = [r for waiting in group if (r := self._inflated(waiting)) is not None]
-            if len(read) < 2 or not self._together(read):
-                for one in read:
-                    self._alone(one)
+            while group:
+                read = self._some(group)
+                if len(read) < 2 or not self._together(read):
+                    for one in read:
+                        self._alone(one)
 
     def _take(self) -> list[_Waiting[S]]:
         """The body that waits longest, and all that may be read with it."""
@@ -129,6 +131,17 @@ class Workers(Generic[S]):
                         rest.append(waiting)
                 self._queue = rest
         return group
+
+    def _some(self, group: deque[_Waiting[S]]) -> list[_Read[S]]:
+        """The next bodies, inflated, as many as may be held: their size as sent does not tell."""
+        read: list[_Read[S]] = []
+        size = 0
+        while group and size < _HELD_BYTES:
+            one = self._inflated(group.popleft())
+            if one is not None:
+                read.append(one)
+                size += len(one.data)
+        return read
 
     def _inflated(self, waiting: _Waiting[S]) -> _Read[S] | None:
         job, most = waiting.job, self._limits.lines

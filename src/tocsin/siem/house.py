@@ -23,7 +23,7 @@ from tocsin import query
 from tocsin.alerts import Desk, Subscription
 from tocsin.alerts.desk import Suppression
 from tocsin.catalog import open_catalog
-from tocsin.errors import Damaged, UsageError
+from tocsin.errors import Damaged, KeyMissing, UsageError
 from tocsin.event import CloseReason, Entity, Event, Finding, Incident, Kind, Severity, Status
 from tocsin.event.batch import Batch, from_events
 from tocsin.intake import Origin, tokens
@@ -73,6 +73,21 @@ def channel_name(channel: Channel) -> str:
     return f"{'mail' if isinstance(channel, Smtp) else 'webhook'}:{channel.name}"
 
 
+def _below(text: str, end: int | None) -> str:
+    """The question, for rows that were not given out yet."""
+    if end is None:
+        return text
+    return f"seq:<{end} ({text})" if text.strip() else f"seq:<{end}"
+
+
+def _has_moved(shelf: Shelf, shelves: Sequence[Shelf]) -> bool:
+    """Whether other shelves hold now what *shelf* held."""
+    same = (shelf.first_seq, shelf.rows)
+    return all((s.first_seq, s.rows) != same for s in shelves) and any(
+        s.first_seq <= shelf.first_seq < s.first_seq + s.rows for s in shelves
+    )
+
+
 class Verbs:
     """The commands' questions, answered from a catalog and some shelves."""
 
@@ -82,7 +97,7 @@ class Verbs:
         desk: Desk,
         *,
         shelves: Callable[[int | None, int | None], Sequence[Shelf]],
-        set_aside: Callable[[Shelf, Damaged], str | None],
+        set_aside: Callable[[Shelf, Exception], str | None],
         tell: Callable[[Event], None],
         clock: Callable[[], int],
     ) -> None:
@@ -104,22 +119,30 @@ class Verbs:
     def _search(
         self, text: str, now: int, since: int | None, until: int | None, limit: int
     ) -> Iterator[pl.DataFrame]:
-        left, damaged = limit, list[str]()
-        for shelf in self._shelves(since, until):
+        left, damaged, end = limit, list[str](), None
+        waiting = list(self._shelves(since, until))
+        while waiting and (left > 0 or not limit):
+            shelf = waiting.pop(0)
             try:
                 for frame in query.search(
-                    text, [shelf], now=now, since=since, until=until, limit=left
+                    _below(text, end), [shelf], now=now, since=since, until=until, limit=left
                 ):
                     left -= frame.height if limit else 0
+                    end = int(frame["seq"].min())  # type: ignore[arg-type]  # never empty
                     yield frame
-            except Damaged as error:
-                damaged.append(self._set_aside(shelf, error) or str(error))
-            if limit and left <= 0:
-                break
+            except (Damaged, KeyMissing) as error:
+                aside = self._set_aside(shelf, error)
+                if aside is None and _has_moved(shelf, again := self._shelves(since, until)):
+                    # Compaction joined it with others while we read: go on from where we were.
+                    last = shelf.first_seq + shelf.rows
+                    end = last if end is None else min(end, last)
+                    waiting = [s for s in again if s.first_seq < last]
+                    continue
+                damaged.append(aside or str(error))
         if damaged:
             raise Damaged(
-                f"{', '.join(damaged)}: cannot be read and is left out of what was found; "
-                "run `tocsin verify`, and restore it from a backup"
+                f"{', '.join(damaged)}: left out of what was found; run `tocsin verify`, and "
+                "restore it from a backup"
             )
 
     def incidents(

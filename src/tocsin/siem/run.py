@@ -35,6 +35,7 @@ from tocsin.siem.house import House, channel_name
 from tocsin.siem.local import routes
 from tocsin.siem.rulebook import load_rules
 from tocsin.vault import catch_up
+from tocsin.vault.follow import BATCH
 from tocsin.vault.state import StateFile
 
 __all__ = ["Up", "run"]
@@ -81,6 +82,8 @@ async def _run(
     beside: Callable[[Up, threading.Event], None] | None,
 ) -> None:
     rules = load_rules(settings.rules, with_pack=settings.pack)
+    # Tried before the vault is made: a wrong address should leave nothing behind.
+    listen(Starlette(), settings.listen, insecure=settings.insecure).socket.close()
     house = House(settings)
     try:
         engine = Engine(rules)
@@ -92,7 +95,6 @@ async def _run(
             pause_seconds=settings.state_seconds,
         )
         house.detected = lambda: detection.cursor
-        _remind(detection, house)
         tokens = Tokens(house.catalog)
         door, socket = _listeners(house, tokens, settings)
         problems = tuple(str(p) for p in (*rules.problems, *engine.problems))
@@ -125,13 +127,15 @@ async def _run(
 
 def _rest(chores: list[Chore], detection: Detection, house: House) -> None:
     """Stop in order.  What fails here is said and made up for at the next start."""
+    stopped = {chore.name for chore in chores if chore.stop()}
     for chore in chores:
-        if not chore.stop():
+        if chore.name not in stopped:
             log.warning("%s did not stop in time", chore.name)
     try:
         house.tell(_about(Kind.SYS_SHUTDOWN, "tocsin stopped"))
-        catch_up(detection, house.vault, {detection.name: detection.cursor})
-        detection.save()
+        if "detection" in stopped:  # else it is still at work, and may be in the midst of a step
+            catch_up(detection, house.vault, {detection.name: detection.cursor})
+            detection.save()
     except Exception as error:  # noqa: BLE001  # the vault must be closed whatever happened
         log.error("detection did not end in order: %s: %s", type(error).__name__, error)
 
@@ -150,6 +154,31 @@ def _found_at_start(house: House) -> list[Event]:
         Event(time=time.time_ns(), kind=Kind.SYS_CRASH, severity=severity, message=words)
         for severity, words in facts
     ]
+
+
+class _Past:
+    """Shows rules that are new or edited what happened lately; the others skip what they know.
+
+    Part by part, before anything new: a rule that counts must see events in order.
+    """
+
+    def __init__(self, detection: Detection, house: House) -> None:
+        self._detection, self._house = detection, house
+        self._at = self._end = detection.cursor
+        if detection.is_behind:
+            since = time.time_ns() - _MEMORY_NS
+            lately = [s.first_seq for s in house.vault.shelves(since, None)]
+            self._at = min([s for s in lately if s < self._end], default=self._end)
+
+    def step(self) -> bool:
+        """Show one part; False when all of it has been shown."""
+        if self._at >= self._end:
+            return False
+        entries = self._house.vault.read(self._at, min(BATCH, self._end - self._at))
+        if len(entries):
+            self._detection.follow(entries)
+        self._at = entries.next_seq if len(entries) else self._end
+        return True
 
 
 class _Watch:
@@ -180,16 +209,6 @@ class _Watch:
             )
         # Only now: while nothing can be written, it is told as soon as something can.
         self._failed, self._aside = failed, aside
-
-
-def _remind(detection: Detection, house: House) -> None:
-    """Show rules that are new or edited what happened lately; the others skip what they know."""
-    if not detection.is_behind:
-        return
-    since = time.time_ns() - _MEMORY_NS
-    lately = [shelf.first_seq for shelf in house.vault.shelves(since, None)]
-    if lately:
-        catch_up(detection, house.vault, {detection.name: min(lately)})
 
 
 def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listener, Listener]:
@@ -227,13 +246,20 @@ def _chores(
             _about(Kind.SYS_CRASH, f"{name} failed and is tried again", type(error).__name__)
         )
 
+    past = _Past(detection, house)
+
     def detect() -> None:
+        if past.step():
+            return
         if not house.vault.wait(detection.cursor, 0.5):
             detection.tick()
             return
         if house.vault.next_seq - detection.cursor < _FEW:
             time.sleep(_MOMENT)
-        catch_up(detection, house.vault, {detection.name: detection.cursor})
+        # A part at a time, so that a stop need not wait for the whole of a long past.
+        entries = house.vault.read(detection.cursor, BATCH)
+        if len(entries):
+            detection.follow(entries)
 
     channels = [_channel(c) for c in settings.channels]
 
