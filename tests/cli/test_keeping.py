@@ -132,7 +132,7 @@ def test_incidents_can_be_worked_on_without_a_running_tocsin(tocsin: Run, tmp_pa
                 first_seen=time.time_ns(),
                 last_seen=time.time_ns(),
                 count=9,
-                reason="nine \x1b[31mfailures",
+                reason="nine \x1b[31mfailures\u202e\x9b",
                 evidence=(0,),
             )
         ]
@@ -143,6 +143,10 @@ def test_incidents_can_be_worked_on_without_a_running_tocsin(tocsin: Run, tmp_pa
     assert "Brute force" in out
     assert "authn_token_created" in out  # the event that is its evidence
     assert "\x1b" not in out
+    shown = tocsin("incidents", "show", incident, "--json")[0]
+    assert "\u202e" not in shown
+    assert "\\u202e" in shown
+    assert json.loads(shown)["opened_at"].endswith("Z")
     tocsin("incidents", "ack", incident, "--note", "on it")
     assert "--reason" in tocsin("incidents", "close", incident, code=2)[1]
     tocsin("incidents", "close", incident, "--reason", "false_positive")

@@ -286,6 +286,14 @@ def test_a_batch_id_is_the_senders_own(door: Door) -> None:
     assert not door.post(b"b", {**TEXT, "tocsin-batch-id": "1"}, key=OTHER).json()["repeated"]
 
 
+def test_a_batch_id_that_was_used_for_another_batch_is_refused(door: Door) -> None:
+    headers = {**NDJSON, "tocsin-batch-id": "7"}
+    assert door.post(b'{"message": "a"}\n', headers).status_code == 200
+    refused = door.post(b'{"message": "a"}\n{"message": "b"}\n', headers)
+    assert refused.status_code == 409
+    assert "another batch" in refused.json()["detail"]
+
+
 def test_the_key_may_come_in_a_header_of_its_own(door: Door) -> None:
     answer = door.post(b"{}", {**NDJSON, "x-tocsin-key": KEY}, key=None)
     assert answer.status_code == 200

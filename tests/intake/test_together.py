@@ -86,7 +86,7 @@ def _result(future: Future[Outcome[Receipt]]) -> object:
     error = future.exception(20)
     if error is not None:
         return error
-    stored, parse_errors = future.result()
+    stored, _, parse_errors = future.result()
     return None if stored is None else (_rows(stored.result(5).frame), parse_errors)
 
 

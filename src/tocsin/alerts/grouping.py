@@ -52,6 +52,7 @@ def open_incident(finding: Finding, now: int) -> Incident:
         evidence=_sample(finding.evidence),
         risk=finding.risk,
         findings=(finding.id,),
+        counts={finding.rule: finding.count},
     )
 
 
@@ -67,7 +68,9 @@ def absorb(incident: Incident, finding: Finding, before: Finding | None = None) 
     """*incident* with *finding* in it; *before* is the same finding as it stood until now."""
     worse = finding.severity.rank > incident.severity.rank
     leads = worse or finding.rule == incident.rule
+    # Two rules may have seen the same events: counts add up within a rule only.
     added = finding.count - (before.count if before else 0)
+    counts = incident.counts | {finding.rule: incident.counts.get(finding.rule, 0) + added}
     risk = incident.risk if before else _either(incident.risk, finding.risk)
     return msgspec.structs.replace(
         incident,
@@ -77,7 +80,8 @@ def absorb(incident: Incident, finding: Finding, before: Finding | None = None) 
         related=_union(incident.related, finding.related)[:RELATED],
         first_seen=min(incident.first_seen, finding.first_seen),
         last_seen=max(incident.last_seen, finding.last_seen),
-        count=incident.count + added,
+        count=max(counts.values()),
+        counts=counts,
         reason=finding.reason if leads else incident.reason,
         owasp=_union(incident.owasp, finding.owasp),
         attack=_union(incident.attack, finding.attack),

@@ -6,12 +6,11 @@ import getpass
 import time
 
 import click
-import msgspec
 
 from tocsin.cli.options import data_option, json_option, loaded, when
 from tocsin.cli.out import json_line, put, say, table
 from tocsin.cli.show import ago, incident_text, moment
-from tocsin.event import CloseReason, Entity, Severity, Status
+from tocsin.event import CloseReason, Entity, Severity, Status, shown
 from tocsin.event.escape import visible
 
 __all__ = ["command"]
@@ -51,7 +50,7 @@ def list_(
         )
     if as_json:
         for incident in found:
-            json_line(incident)
+            json_line(shown(incident))
         return
     if not found:
         say("no incidents")
@@ -65,6 +64,7 @@ def list_(
             ]
             for i in found
         ],
+        whole=["id", "entity"],
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
     with access(settings) as house:
         found, findings = house.incident(incident)
         if as_json:
-            json_line(msgspec.to_builtins(found) | {"finding_details": findings})
+            json_line(shown(found) | {"finding_details": findings})
             return
         sample = (*found.evidence[:8], *found.evidence[8:][-4:])
         seqs = " OR ".join(str(seq) for seq in sample)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from tocsin.event.escape import visible
+from tocsin.event.escape import UNSAFE, visible
+
+_OBEYED = re.compile(f"[{UNSAFE}]")
 
 __all__ = ["complain", "json_line", "put", "say", "table"]
 
@@ -18,9 +22,16 @@ def put(text: str) -> None:
 
 
 def json_line(value: Any) -> None:
-    """One JSON value on one line of stdout."""
-    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    """One JSON value on one line of stdout; what a terminal would obey is escaped."""
+    text = msgspec.json.encode(value).decode()
+    sys.stdout.write(_OBEYED.sub(_escaped, text) + "\n")
     sys.stdout.flush()
+
+
+def _escaped(found: re.Match[str]) -> str:
+    # Such characters stand in JSON's texts only, where this escape means the same.
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2))
 
 
 def say(text: str) -> None:
@@ -34,21 +45,24 @@ def complain(text: str) -> None:
     say("tocsin: " + "\n".join(visible(line) for line in text.split("\n")))
 
 
-def table(head: list[str], rows: list[list[str]]) -> None:
-    """A table as wide as the terminal allows, plain when it is piped."""
+def table(head: list[str], rows: list[list[str]], *, whole: Sequence[str] = ()) -> None:
+    """A table as wide as the terminal, plain when it is piped.
+
+    Columns named in *whole* are never cut: what people paste must be there.
+    """
     # rich is slow to import, and most commands do not need it.
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(soft_wrap=not sys.stdout.isatty())
+    console = Console()
     if not console.is_terminal:
         for row in [head, *rows]:
             put("\t".join(visible(cell) for cell in row))
         return
     made = Table(box=None, pad_edge=False, header_style="bold")
     for title in head:
-        made.add_column(title)
+        made.add_column(title, no_wrap=title in whole, overflow="fold")
     for row in rows:
         made.add_row(*(Text(visible(cell)) for cell in row))
     console.print(made)

@@ -63,6 +63,7 @@ def list_(directories: tuple[str, ...], as_json: bool) -> None:
                 [rule.id, rule.level, rule.title, ", ".join(rule.owasp), blind.get(rule.id, "")]
                 for rule in every
             ],
+            whole=["id"],
         )
     for problem in rules.problems:
         complain(str(problem))

@@ -8,12 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 import click
-import msgspec
 
 from tocsin.cli.out import complain, json_line, put, say
 from tocsin.cli.progress import Progress
 from tocsin.cli.show import incident_text
 from tocsin.errors import UsageError
+from tocsin.event import shown
 from tocsin.event.escape import visible
 
 __all__ = ["command"]
@@ -87,7 +87,7 @@ def command(
     for incident in found.incidents:
         places = [found.place(seq) for seq in incident.evidence]
         if as_json:
-            json_line(msgspec.to_builtins(incident) | {"evidence": places})
+            json_line(shown(incident) | {"evidence": places})
             continue
         text = incident_text(incident, evidence=_few(places))
         put("\n".join(visible(line) for line in text.split("\n")))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -51,7 +53,7 @@ def command(
     import httpx2
 
     from tocsin.intake import PARSERS, boundary, read_records
-    from tocsin.intake.send import Sent, identity, pieces, send
+    from tocsin.intake.send import Patience, Sent, identity, pieces, send
     from tocsin.siem.reading import open_input, sniff_input
 
     if parser is not None and parser not in PARSERS:
@@ -78,6 +80,7 @@ def command(
                     insecure=insecure,
                     boundary=whole,
                     progress=hear,
+                    patience=Patience(sleep=_waiting(url)),
                 )
             refused += len(sent.refused)
             if as_json:
@@ -93,6 +96,19 @@ def command(
                 complain(f"{name}: {refusal.size} bytes at {refusal.offset} refused: {refusal.why}")
     if refused:
         sys.exit(1)
+
+
+def _waiting(url: str) -> Callable[[float], None]:
+    """Say, once, that the door does not take events just now; then wait."""
+    told: list[bool] = []
+
+    def wait(seconds: float) -> None:
+        if not told:
+            say(f"{url} does not take events just now; trying again, Ctrl-C to end")
+            told.append(True)
+        time.sleep(seconds)
+
+    return wait
 
 
 def size_of(name: str) -> int | None:

@@ -3,7 +3,16 @@
 ``tocsin.event.batch`` (columns, needs Polars) is imported by its own name.
 """
 
-from tocsin.event.finding import CloseReason, Entity, Finding, Incident, Note, Severity, Status
+from tocsin.event.finding import (
+    CloseReason,
+    Entity,
+    Finding,
+    Incident,
+    Note,
+    Severity,
+    Status,
+    shown,
+)
 from tocsin.event.kinds import VOCABULARY, Kind, Level, read_kind
 from tocsin.event.model import Event
 from tocsin.event.schema import COLUMNS, NAMES, PERSONAL, Column, Type
@@ -26,4 +35,5 @@ __all__ = [
     "Status",
     "Type",
     "read_kind",
+    "shown",
 ]

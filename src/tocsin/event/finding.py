@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
 
-__all__ = ["CloseReason", "Entity", "Finding", "Incident", "Note", "Severity", "Status"]
+from tocsin.event.times import rfc3339
+
+__all__ = ["CloseReason", "Entity", "Finding", "Incident", "Note", "Severity", "Status", "shown"]
 
 
 class Severity(StrEnum):
@@ -95,13 +98,23 @@ class Incident(Struct, frozen=True, kw_only=True, gc=False):
     first_seen: int  #: event time, ns
     last_seen: int  #: event time, ns
     opened_at: int  #: wall clock, ns
-    count: int
+    count: int  #: events behind it, as the rule that saw most of them counts
     reason: str
     owasp: tuple[str, ...]
     attack: tuple[str, ...]
     evidence: tuple[int, ...]
     risk: int
     findings: tuple[str, ...]  #: ids of the findings inside
+    counts: dict[str, int] = {}  #: events by rule; several rules may have counted the same event
     owner: str | None = None
     close_reason: CloseReason | None = None
     notes: tuple[Note, ...] = ()
+
+
+def shown(incident: Incident) -> dict[str, Any]:
+    """An incident as JSON shows it: times in RFC 3339, as events have them."""
+    facts: dict[str, Any] = to_builtins(incident)
+    for name in ("first_seen", "last_seen", "opened_at"):
+        facts[name] = rfc3339(facts[name])
+    facts["notes"] = [note | {"at": rfc3339(note["at"])} for note in facts["notes"]]
+    return facts

@@ -209,8 +209,14 @@ class _Door:
                 options.batch_id,
                 self._clock(),
             )
-            stored, parse_errors = await self._in_worker(job)
+            stored, rows, parse_errors = await self._in_worker(job)
             receipt = None if stored is None else await self._durable(stored)
+        if receipt is not None and receipt.repeated and receipt.rows != rows:
+            raise Refused(
+                409,
+                f"this batch id was used for another batch, of {receipt.rows} events; nothing of "
+                "this one is stored, send it under an id of its own",
+            )
         return json_answer(
             {
                 "accepted": receipt.rows if receipt else 0,

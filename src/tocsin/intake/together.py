@@ -72,6 +72,7 @@ class Outcome(NamedTuple, Generic[S]):
     """What became of a body.  Nothing was stored of a body without events."""
 
     stored: Future[S] | None
+    rows: int
     parse_errors: int
 
 
@@ -194,9 +195,9 @@ class Workers(Generic[S]):
 
     def _stored(self, job: Job, frame: pl.DataFrame) -> Outcome[S]:
         if not frame.height:
-            return Outcome(None, 0)
+            return Outcome(None, 0, 0)
         stored = self._accept(Batch(frame), source=job.origin.source, batch_id=job.batch_id)
-        return Outcome(stored, _parse_errors(frame))
+        return Outcome(stored, frame.height, _parse_errors(frame))
 
 
 class _Told(Generic[S]):

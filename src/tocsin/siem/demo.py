@@ -33,6 +33,7 @@ def prepare(data: Path) -> None:
             f"{data}: there is a vault here that is no demo's; name another directory with --data"
         )
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (data / MARK).touch(mode=0o600)
     (data / MARK).write_text(
         "This vault belongs to a demo. Nothing in it is real.\n"
         "Remove it with: tocsin up --remove-demo\n"

@@ -18,7 +18,7 @@ import httpx2
 import msgspec
 
 from tocsin.errors import DeliveryError, SettingsError
-from tocsin.event import Incident
+from tocsin.event import Incident, shown
 
 __all__ = ["Webhook", "sign", "verify_signature"]
 
@@ -68,7 +68,7 @@ class Webhook:
 
     def send(self, change: str, incident: Incident) -> None:
         """Post it; anything but a 2xx answer is a failure."""
-        body = msgspec.json.encode({"change": change, "incident": incident})
+        body = msgspec.json.encode({"change": change, "incident": shown(incident)})
         host = self._url.host
         address = self._resolve(host)
         headers = {
