@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from tocsin.event.escape import UNSAFE, visible
 
 _OBEYED = re.compile(f"[{UNSAFE}]")
 
-__all__ = ["complain", "json_line", "put", "say", "table"]
+__all__ = ["complain", "json_line", "put", "say", "table", "terminal_width"]
 
 
 def put(text: str) -> None:
@@ -43,6 +44,11 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Why it did not work.  Foreign words in it are shown escaped."""
     say("tocsin: " + "\n".join(visible(line) for line in text.split("\n")))
+
+
+def terminal_width() -> int:
+    """How wide a line may be: as wide as the terminal, or 160 where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
 
 
 def table(head: list[str], rows: list[list[str]], *, whole: Sequence[str] = ()) -> None:

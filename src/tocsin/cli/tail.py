@@ -6,17 +6,21 @@ import sys
 
 import click
 
+from tocsin.cli.asking import Asking
 from tocsin.cli.options import data_option, json_option, loaded
+from tocsin.cli.out import terminal_width
 
 __all__ = ["command"]
 
 
 @click.command(
     "tail",
+    cls=Asking,
     epilog="""\b
 Examples:
   tocsin tail
-  tocsin tail 'status:>=500' --json""",
+  tocsin tail 'status:>=500' --json
+  tocsin tail '-user:bob'""",
 )
 @click.argument("query", default="")
 @data_option
@@ -28,6 +32,6 @@ def command(query: str, data: str | None, as_json: bool) -> None:
 
     with access(loaded(data=data).settings) as house:
         arriving = (frame for frame in house.tail(query) if frame.height)
-        for text in render(arriving, "json" if as_json else "table"):
+        for text in render(arriving, "json" if as_json else "table", width=terminal_width()):
             sys.stdout.write(text)
             sys.stdout.flush()

@@ -93,6 +93,7 @@ def _greet(up: object) -> None:
         f"tocsin is up\n"
         f"  door     http://{up.address}/v1/events   key: tocsin token create --source NAME {at}\n"
         f"  data     {up.data}\n"
+        f"  key      {up.house.key_place}; keep a copy elsewhere: without it, nothing can be read\n"
         f"  rules    {ours}\n"
         f"  look     tocsin tail {at}\n"
         f"           tocsin incidents list {at}\n"

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from tocsin import query
 from tocsin.alerts import Desk, Subscription
 from tocsin.alerts.desk import Suppression
-from tocsin.catalog import open_catalog
+from tocsin.catalog import open_catalog, segments
 from tocsin.errors import Damaged, KeyMissing, UsageError
 from tocsin.event import CloseReason, Entity, Event, Finding, Incident, Kind, Severity, Status
 from tocsin.event.batch import Batch, from_events
@@ -119,7 +119,8 @@ class Verbs:
     def _search(
         self, text: str, now: int, since: int | None, until: int | None, limit: int
     ) -> Iterator[pl.DataFrame]:
-        left, damaged, end = limit, list[str](), None
+        left, end = limit, None
+        damaged = self._missing(since, until)
         waiting = list(self._shelves(since, until))
         while waiting and (left > 0 or not limit):
             shelf = waiting.pop(0)
@@ -141,9 +142,20 @@ class Verbs:
                 damaged.append(aside or str(error))
         if damaged:
             raise Damaged(
-                f"{', '.join(damaged)}: left out of what was found; run `tocsin verify`, and "
-                "restore it from a backup"
+                f"{', '.join(dict.fromkeys(damaged))}: left out of what was found; run "
+                "`tocsin verify`, and restore it from a backup"
             )
+
+    def _missing(self, since: int | None, until: int | None) -> list[str]:
+        """Segments that were set aside and might have held what is asked for."""
+        c = segments.c
+        query = sa.select(c.id).where(c.quarantined.is_not(None)).order_by(c.first_seq)
+        if since is not None:
+            query = query.where(c.time_max >= since)
+        if until is not None:
+            query = query.where(c.time_min < until)
+        with self.catalog.connect() as connection:
+            return [f"{name}.parquet, set aside" for name in connection.scalars(query)]
 
     def incidents(
         self, *, status: Status | None, severity: Severity | None, limit: int
@@ -323,6 +335,7 @@ class House(Verbs):
         self.settings = settings
         self.data = data
         source = key_source(settings, create=True)
+        self.key_place = source.place
         catalog = open_catalog(data / _CATALOG)
         self.vault = Vault.open(
             data,
