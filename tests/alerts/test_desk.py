@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from tocsin.alerts import ChangeKind, Desk, Subscription
-from tocsin.catalog import outbox
+from tocsin.catalog import open_catalog, outbox
 from tocsin.errors import UsageError
 from tocsin.event import CloseReason, Entity, Finding, Severity, Status
 
@@ -184,3 +188,103 @@ def test_all_of_one_take_is_kept_or_nothing_of_it(
     with pytest.raises(OSError, match="disk gone"):
         desk.take([finding()])
     assert Desk(catalog).incidents() == []
+
+
+@pytest.mark.parametrize("ends", ["expiry", "lift"])
+def test_an_attack_that_goes_on_after_its_muting_opens_an_incident(
+    catalog: sa.Engine, finding: Make, ends: str
+) -> None:
+    now = [1_000 * SECOND]
+    desk = Desk(catalog, clock=lambda: now[0], subscriptions=[Subscription("hook", Severity.LOW)])
+    made = desk.suppress(
+        rule="brute-force", entity=None, owner="ann", reason="a test", expires_at=2_000 * SECOND
+    )
+    assert desk.take([finding()]) == []
+    assert desk.take([finding(count=30)]) == []
+    assert desk.take([finding(count=30)]) == []  # a repeat is no hit
+    assert desk.muted()[0].hits == 2
+    if ends == "lift":
+        desk.lift(made.id)
+    else:
+        now[0] = made.expires_at
+    (change,) = desk.take([finding(count=45)])
+    assert change.kind is ChangeKind.OPENED
+    assert change.incident.count == 45
+    assert desk.show(change.incident.id)[1] == [finding(count=45)]
+    (grown,) = desk.take([finding(count=50)])
+    assert (grown.kind, grown.incident.count) == (ChangeKind.GREW, 50)
+    with catalog.connect() as tx:
+        assert tx.scalars(sa.select(outbox.c.change)).all() == ["opened"]
+
+
+def test_a_finding_that_was_muted_joins_the_incident_that_it_belongs_to(
+    desk: Desk, finding: Make
+) -> None:
+    made = desk.suppress(
+        rule="spray", entity=None, owner="ann", reason="a test", expires_at=9_999 * SECOND
+    )
+    (opened,) = desk.take([finding(), finding(id="f2", rule="spray", count=3)])
+    desk.lift(made.id)
+    (change,) = desk.take([finding(id="f2", rule="spray", count=5)])
+    assert change.incident.id == opened.incident.id
+    assert change.incident.findings == ("f1", "f2")
+
+
+def test_two_threads_on_one_desk_lose_nothing(desk: Desk, finding: Make) -> None:
+    (change,) = desk.take([finding(count=1)])
+
+    def grow() -> None:
+        for n in range(2, 52):
+            desk.take([finding(count=n)])
+
+    def talk() -> None:
+        for n in range(50):
+            desk.comment(change.incident.id, by="ann", text=str(n))
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(grow), pool.submit(talk)]:
+            done.result()
+    incident, _ = desk.show(change.incident.id)
+    assert incident.count == 51
+    assert [n.text for n in incident.notes if n.action == "commented"] == [*map(str, range(50))]
+
+
+_TALK = """
+import sys
+from pathlib import Path
+from tocsin.alerts import Desk
+from tocsin.catalog import open_catalog
+desk = Desk(open_catalog(Path(sys.argv[1])))
+print("ready", flush=True)
+sys.stdin.readline()
+for n in range(50):
+    desk.comment(sys.argv[2], by=sys.argv[3], text=str(n))
+"""
+
+
+def test_two_processes_on_one_catalog_lose_nothing(tmp_path: Path, finding: Make) -> None:
+    path = tmp_path / "catalog.db"
+    desk = Desk(open_catalog(path))
+    (change,) = desk.take([finding()])
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", _TALK, str(path), change.incident.id, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("ann", "bob")
+    ]
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in both:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    notes = desk.show(change.incident.id)[0].notes
+    for name in ("ann", "bob"):
+        assert [n.text for n in notes if n.by == name] == [*map(str, range(50))]

@@ -17,9 +17,9 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 
 import tocsin.catalog
-from tocsin.catalog import cursors, metadata, open_catalog
+from tocsin.catalog import cursors, metadata, open_catalog, writing
 from tocsin.catalog.opening import HEAD
-from tocsin.errors import Damaged, VaultError
+from tocsin.errors import Damaged, StorageFailed, VaultError
 
 
 def test_the_migrations_make_exactly_the_tables_of_the_code(tmp_path: Path) -> None:
@@ -57,8 +57,91 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_bytes(
         b"this is not SQLite, it is a text file, and long enough to be looked at\n" * 9
     )
-    with pytest.raises(Damaged, match="not a readable catalog"):
+    with pytest.raises(Damaged, match=r"not a readable catalog.*restore it from a backup.*lost"):
         open_catalog(path)
+
+
+def test_a_file_with_a_torn_page_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    open_catalog(path).dispose()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + b"\xff" * 4000 + whole[4100:])
+    with pytest.raises(Damaged, match="malformed"):
+        open_catalog(path)
+
+
+def test_what_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    path.mkdir()
+    with pytest.raises(StorageFailed, match="let this user read and write it"):
+        open_catalog(path)
+    with pytest.raises(StorageFailed, match="cannot be made or opened"):
+        open_catalog(tmp_path / "nowhere" / "catalog.db")
+
+
+def test_a_catalog_that_another_process_holds_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StorageFailed, match="another process holds it"):
+        open_catalog(path, patience=0.1)
+    holder.close()
+
+
+def test_a_writer_that_waits_too_long_says_who_stands_in_its_way(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    engine = open_catalog(path, patience=0.1)
+    other = open_catalog(path)
+    with writing(other), pytest.raises(StorageFailed, match="another process"), writing(engine):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("pragma", "way_out"),
+    [("max_page_count=1", "make room on the disk"), ("query_only=ON", "let this user")],
+)
+def test_a_full_or_read_only_catalog_says_the_way_out(
+    tmp_path: Path, pragma: str, way_out: str
+) -> None:
+    engine = open_catalog(tmp_path / "catalog.db")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA {pragma}")
+    with pytest.raises(StorageFailed, match=way_out), writing(engine) as connection:
+        connection.execute(cursors.insert().values(name="x" * 100_000, seq=7))
+
+
+def test_a_write_that_fails_midway_leaves_what_was_there(tmp_path: Path) -> None:
+    engine = open_catalog(tmp_path / "catalog.db")
+
+    def dies() -> None:
+        with writing(engine) as connection:
+            connection.execute(cursors.insert().values(name="detect", seq=7))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dies()
+    with writing(engine) as connection:
+        assert connection.execute(sa.select(cursors)).all() == []
+
+
+def test_a_catalog_that_is_refused_is_let_go_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer, broken, nowhere = tmp_path / "newer.db", tmp_path / "broken.db", tmp_path / "no" / "c.db"
+    with open_catalog(newer).begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    broken.write_bytes(b"no database" * 99)
+    let_go, dispose = list[str | None](), sa.Engine.dispose
+
+    def counted(engine: sa.Engine, close: bool = True) -> None:
+        let_go.append(engine.url.database)
+        dispose(engine, close)
+
+    monkeypatch.setattr(sa.Engine, "dispose", counted)
+    for path in (newer, broken, nowhere):
+        with pytest.raises(VaultError):
+            open_catalog(path)
+    assert let_go == [str(newer), str(broken), str(nowhere)]
 
 
 def test_a_catalog_of_a_newer_tocsin_is_left_alone(tmp_path: Path) -> None:

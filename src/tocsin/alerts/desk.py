@@ -1,8 +1,9 @@
 """The desk: findings come in, incidents stand on it, people decide about them.  Durable.
 
 Each ``take`` is one catalog transaction: findings, incidents and the notifications owed change
-together or not at all.  A crash before the commit leaves nothing, and the follower brings the
-findings again; a crash after it finds the same ids on the desk and adds nothing.
+together or not at all, and nobody else writes between its reading and its writing.  A crash before
+the commit leaves nothing, and the follower brings the findings again; a crash after it finds the
+same ids on the desk and adds nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqlalchemy.dialects.sqlite import insert
 from tocsin.alerts.grouping import GAP_NS, absorb, belongs, kind_of, open_incident
 from tocsin.catalog import findings as findings_table
 from tocsin.catalog import incidents as incidents_table
-from tocsin.catalog import outbox, suppressions
+from tocsin.catalog import outbox, suppressions, writing
 from tocsin.errors import UsageError
 from tocsin.event import CloseReason, Entity, Finding, Incident, Note, Severity, Status
 
@@ -92,7 +93,7 @@ class Desk:
             return []
         now = self._clock()
         changes: dict[str, Change] = {}
-        with self._engine.begin() as tx:
+        with writing(self._engine) as tx:
             muting = _active(tx, now)
             for finding in arrived:
                 change = self._place(tx, finding, muting, now)
@@ -113,9 +114,11 @@ class Desk:
             before = msgspec.json.decode(row.body, type=Finding)
             if before == finding:
                 return None  # a repeat after a crash
-            _keep(tx, finding, row.incident)
             incident = _load(tx, row.incident)
-            return self._grow(tx, incident, finding, before, now) if incident else None
+            if incident is not None:
+                _keep(tx, finding, row.incident)
+                return self._grow(tx, incident, finding, before, now)
+            # It began while muted.  Whether it still is, is asked each time that it grows.
         muted_by = next((s for s in muting if _mutes(s, finding)), None)
         if muted_by is not None:
             _keep(tx, finding, "")
@@ -259,7 +262,7 @@ class Desk:
         kind: ChangeKind,
         text: str,
     ) -> Incident:
-        with self._engine.begin() as tx:
+        with writing(self._engine) as tx:
             incident = step(_find(tx, incident_id))
             incident = _noted(incident, self._clock(), by, kind, text)
             _save(tx, incident)
@@ -290,7 +293,7 @@ class Desk:
             expires_at=expires_at,
             hits=0,
         )
-        with self._engine.begin() as tx:
+        with writing(self._engine) as tx:
             tx.execute(
                 suppressions.insert().values(
                     id=made.id,
@@ -314,7 +317,7 @@ class Desk:
 
     def lift(self, suppression_id: str) -> None:
         """End a suppression now."""
-        with self._engine.begin() as tx:
+        with writing(self._engine) as tx:
             done = tx.execute(
                 suppressions.update()
                 .where(suppressions.c.id == suppression_id, ~suppressions.c.lifted)

@@ -4,7 +4,7 @@ Everything the vault needs of it can be rebuilt from log, segments and key files
 decisions on incidents stand here too, and are events in the vault besides.
 """
 
-from tocsin.catalog.opening import open_catalog
+from tocsin.catalog.opening import open_catalog, writing
 from tocsin.catalog.tables import (
     cursors,
     deliveries,
@@ -30,4 +30,5 @@ __all__ = [
     "segments",
     "suppressions",
     "tokens",
+    "writing",
 ]

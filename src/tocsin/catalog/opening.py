@@ -1,45 +1,91 @@
-"""Open a catalog, bringing its tables up to date first."""
+"""Open a catalog, bringing its tables up to date first, and write to it one at a time."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError
 
-from tocsin.errors import Damaged, VaultError
+from tocsin.errors import Damaged, StorageFailed, VaultError
 
-__all__ = ["HEAD", "open_catalog"]
+__all__ = ["HEAD", "open_catalog", "said", "writing"]
 
 #: The newest migration.  A test holds it to the migrations' own chain.
 HEAD = "0001"
 
+_ALLOW = "let this user read and write it and its directory"
+_WAIT = "another process holds it; wait for that one, or end it, and try again"
+_WAYS_OUT = {
+    sqlite3.SQLITE_FULL: "make room on the disk",
+    sqlite3.SQLITE_BUSY: _WAIT,
+    sqlite3.SQLITE_LOCKED: _WAIT,
+    sqlite3.SQLITE_PERM: _ALLOW,
+    sqlite3.SQLITE_READONLY: _ALLOW,
+    sqlite3.SQLITE_CANTOPEN: _ALLOW,
+}
 
-def open_catalog(path: Path) -> sa.Engine:
+
+def open_catalog(path: Path, *, patience: float = 30.0) -> sa.Engine:
     """The catalog at *path*, created or migrated as needed.
 
     Write-ahead logging, so that readers never wait; a full sync on each commit, since people's
-    decisions are in it.  Raises Damaged when the file is no database, VaultError when it was
+    decisions are in it.  Writers wait *patience* seconds for each other.  Raises Damaged when the
+    file is no database, StorageFailed when it cannot be opened or written, VaultError when it was
     written by a newer tocsin.
     """
-    existed = path.exists()
-    # Made here rather than by SQLite, whose side files take the mode that they find.
-    path.touch(mode=0o600)
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30.0})
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": patience})
     event.listen(engine, "connect", _prepare)
     try:
+        existed = path.exists()
+        # Made here rather than by SQLite, whose side files take the mode that they find.
+        path.touch(mode=0o600)
         version = _version(engine) if existed else None
         if version != HEAD:
             _migrate(engine, path, version)
-    except DatabaseError as error:
+    except BaseException as error:
         engine.dispose()
-        raise Damaged(
-            f"{path}: not a readable catalog ({error.orig}); move it away, and tocsin rebuilds "
-            "what the vault needs of it"
-        ) from error
+        if isinstance(error, DatabaseError):
+            raise said(path, error) from error
+        if isinstance(error, OSError):
+            raise StorageFailed(
+                f"{path}: cannot be made or opened: {error.strerror or error}; {_ALLOW}"
+            ) from error
+        raise
     return engine
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Generator[sa.Connection]:
+    """A transaction in which what was read still holds when it is written.
+
+    SQLite's driver begins by itself only at the first write, and what was read before that may
+    be another writer's past.  So the write lock is taken first; others wait for it.  A crash inside
+    leaves what was there before.  Raises Damaged or StorageFailed for what SQLite refuses.
+    """
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+    except DatabaseError as error:
+        raise said(engine.url.database or "the catalog", error) from error
+
+
+def said(place: Path | str, error: DatabaseError) -> VaultError:
+    """What SQLite refused, in words of ours and with the way out."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest is detail
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return Damaged(
+            f"{place}: not a readable catalog ({error.orig}); restore it from a backup. Without "
+            "one, move it away: tocsin rebuilds what the vault needs of it, but the sources' keys "
+            "and the incidents in it are lost"
+        )
+    way_out = _WAYS_OUT.get(code, "mend the disk")
+    return StorageFailed(f"{place}: the catalog cannot be used ({error.orig}); {way_out}")
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -65,10 +111,9 @@ def _migrate(engine: sa.Engine, path: Path, version: str | None) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         # One transaction, which SQLite's driver would not begin for DDL by itself: a crash inside
         # leaves the old tables, and the next start tries again; a second process waits here.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
