@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import getpass
-
 import click
 
 from tocsin.cli.options import data_option, json_option, loaded
 from tocsin.cli.out import json_line, put, say, table
 from tocsin.cli.show import ago
+from tocsin.cli.who import who
 
 __all__ = ["command"]
 
 
-@click.group("token", no_args_is_help=True)
+@click.group(
+    "token",
+    no_args_is_help=True,
+    epilog="""\b
+Examples:
+  tocsin token create --source orders
+  tocsin token list
+  tocsin token revoke ID""",
+)
 def command() -> None:
     """Make, list and revoke the keys of sources."""
 
@@ -48,7 +55,7 @@ def create(data: str | None, as_json: bool, **said: str | None) -> None:
     if said["parser"] is not None and said["parser"] not in PARSERS:
         raise click.BadParameter(f"there are {', '.join(sorted(PARSERS))}", param_hint="--parser")
     with access(loaded(data=data).settings, create=True) as house:
-        made = house.create_token(NewToken(**said), by=getpass.getuser())  # type: ignore[arg-type]  # click checked them
+        made = house.create_token(NewToken(**said), by=who())  # type: ignore[arg-type]  # click checked them
     if as_json:
         json_line({"token": made})
         return
@@ -56,7 +63,13 @@ def create(data: str | None, as_json: bool, **said: str | None) -> None:
     say("keep it safe: it is not shown again")
 
 
-@command.command("list")
+@command.command(
+    "list",
+    epilog="""\b
+Examples:
+  tocsin token list
+  tocsin token list --json | jq -r 'select(.last_used_at == null).source'""",
+)
 @data_option
 @json_option
 def list_(data: str | None, as_json: bool) -> None:
@@ -84,7 +97,12 @@ def list_(data: str | None, as_json: bool) -> None:
     )
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin token list                       shows the ids
+  tocsin token revoke ID"""
+)
 @click.argument("token_id", metavar="ID")
 @data_option
 def revoke(token_id: str, data: str | None) -> None:
@@ -92,5 +110,5 @@ def revoke(token_id: str, data: str | None) -> None:
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
-        house.revoke_token(token_id, by=getpass.getuser())
+        house.revoke_token(token_id, by=who())
     say(f"key {token_id} is revoked")
