@@ -5,15 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from tocsin.cli.options import data_option, json_option, loaded
-from tocsin.cli.out import json_line, say, table
+from tocsin.cli.out import complain, json_line, say, table
+from tocsin.cli.who import who
 
 __all__ = ["command"]
 
 
-@click.group("key", no_args_is_help=True)
+@click.group(
+    "key",
+    no_args_is_help=True,
+    epilog="""\b
+Examples:
+  tocsin key show
+  tocsin key rotate --to ~/.config/tocsin/kek-2027""",
+)
 def command() -> None:
     """Show and rotate the key-encryption key.
 
@@ -22,7 +29,12 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin key show
+  tocsin key show --data /srv/tocsin --json"""
+)
 @data_option
 @json_option
 def show(data: str | None, as_json: bool) -> None:
@@ -42,7 +54,7 @@ def show(data: str | None, as_json: bool) -> None:
 
 @command.command(
     epilog="""\b
-Example:
+Examples:
   tocsin key rotate --to ~/.config/tocsin/kek-2027"""
 )
 @click.option(
@@ -58,20 +70,14 @@ def rotate(new: str, data: str | None) -> None:
 
     Stop tocsin first.  Interrupted, it is simply run again.
     """
-    from tocsin.siem.house import key_source
-    from tocsin.vault.keys import KeyRing, file_key
-    from tocsin.vault.lock import Lock
+    from tocsin.siem.rotation import rotate as turn
 
     settings = loaded(data=data).settings
-    place = Path(settings.data)
-    lock = Lock(place)
-    try:
-        ring = KeyRing(place / "keys", key_source(settings))
-        count = ring.rotate(file_key(Path(new), create=True))
-    finally:
-        lock.release()
-    say(
-        f"{count} keys are wrapped with {new} now; set kek_file = "
-        f"{msgspec.json.encode(str(Path(new).resolve())).decode()} in tocsin.toml, and keep the "
-        "old key as long as backups of the old keys exist"
-    )
+    made = turn(settings, Path(new), by=who())
+    if made.keys:
+        say(f"{made.keys} keys are wrapped with {new} now")
+    else:
+        say(f"the keys are wrapped with {new} already; nothing was to be done")
+    say(f"{made.advice}, and keep the old key as long as backups of the old keys exist")
+    if made.unrecorded:
+        complain(f"no event could be written about it: {made.unrecorded}")
