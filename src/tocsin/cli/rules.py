@@ -13,7 +13,14 @@ from tocsin.event.escape import visible
 __all__ = ["command"]
 
 
-@click.group("rules", no_args_is_help=True)
+@click.group(
+    "rules",
+    no_args_is_help=True,
+    epilog="""\b
+Examples:
+  tocsin rules list
+  tocsin rules test --rules ./rules""",
+)
 def command() -> None:
     """List and test detection rules."""
 
@@ -27,14 +34,23 @@ _directories = click.option(
 )
 
 
-@command.command("list")
+@command.command(
+    "list",
+    epilog="""\b
+Examples:
+  tocsin rules list
+  tocsin rules list --rules ./rules --json""",
+)
 @_directories
 @json_option
 def list_(directories: tuple[str, ...], as_json: bool) -> None:
     """List the rules that are loaded, those that cannot see, and those that are broken.
 
     A blind rule asks for a field that no event can have: it would never fire.
+
+    Exit status: 0 all can be done as written, 1 some cannot.
     """
+    from tocsin.detect import Engine
     from tocsin.siem.rulebook import load_rules
 
     settings = loaded().settings
@@ -65,12 +81,19 @@ def list_(directories: tuple[str, ...], as_json: bool) -> None:
             ],
             whole=["id"],
         )
-    for problem in rules.problems:
+    problems = (*rules.problems, *Engine(rules).problems)
+    for problem in problems:
         complain(str(problem))
-    sys.exit(1 if rules.problems else 0)
+    sys.exit(1 if problems else 0)
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin rules test
+  tocsin rules test brute
+  tocsin rules test --rules ./rules mine.yml"""
+)
 @click.argument("which", nargs=-1, metavar="[RULE]...")
 @_directories
 @json_option

@@ -63,6 +63,7 @@ def command(
     Files of any known format, packed with gzip or zstd or not, are replayed on event time.  Several
     are merged.  ``-`` is standard input.
     """
+    from tocsin.detect import Engine
     from tocsin.intake import PARSERS
     from tocsin.siem.rulebook import load_rules
     from tocsin.siem.scan import scan
@@ -72,6 +73,9 @@ def command(
     rules = load_rules(directories, with_pack=not no_pack)
     for problem in rules.problems:
         complain(f"{problem} (this rule is left out)")
+    engine = Engine(rules)
+    for problem in engine.problems:
+        complain(f"{problem} (this rule is not done as written)")
     began = time.monotonic()
     # What is packed or piped tells its true size only at its end.
     known = not any(name == "-" or name.endswith((".gz", ".zst")) for name in files)
@@ -79,11 +83,11 @@ def command(
     done: Counter[str] = Counter()
     with Progress("scanning", total) as progress:
 
-        def hear(name: str, size: int) -> None:
+        def hear(name: str, size: int, findings: int) -> None:
             done[name] += size
-            progress.at(done.total())
+            progress.at(done.total(), f"{findings} findings" if findings else "")
 
-        found = scan(files, rules, parser=parser, source=source, tz=tz, progress=hear)
+        found = scan(files, engine, parser=parser, source=source, tz=tz, progress=hear)
     for incident in found.incidents:
         places = [found.place(seq) for seq in incident.evidence]
         if as_json:

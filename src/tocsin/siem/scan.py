@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from tocsin.alerts import group
-from tocsin.detect import Engine, RuleSet
+from tocsin.detect import Engine
 from tocsin.event import Finding, Incident
 from tocsin.event.batch import SCHEMA, Entries
 from tocsin.siem.reading import Chunk, read_file
@@ -20,6 +20,9 @@ __all__ = ["Scanned", "scan"]
 
 #: A replay finds the same each time, so what it hashes with is no secret.
 _KEY = bytes(32)
+
+#: Hears of each chunk: its file, its bytes, and how many findings there are so far.
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass
@@ -65,17 +68,16 @@ class _Places:
 
 def scan(
     files: Sequence[str],
-    rules: RuleSet,
+    engine: Engine,
     *,
     parser: str | None = None,
     source: str | None = None,
     tz: str = "UTC",
-    progress: Callable[[str, int], None] = lambda _file, _size: None,
+    progress: Progress = lambda _file, _size, _findings: None,
     clock: Callable[[], int] = time.time_ns,
 ) -> Scanned:
-    """Replay *files*, merged by event time; *progress* hears of each chunk's file and bytes."""
+    """Replay *files*, merged by event time, through *engine*."""
     found = Scanned()
-    engine = Engine(rules)
     state = engine.start(_KEY)
     streams = [
         _stream(name, found, progress, parser=parser, source=source, tz=tz) for name in files
@@ -100,7 +102,7 @@ _FILE, _LINE = "file", "line"
 def _stream(
     name: str,
     found: Scanned,
-    progress: Callable[[str, int], None],
+    progress: Progress,
     **how: str | None,
 ) -> Iterator[pl.DataFrame]:
     """A file's events in order of time within each chunk, with file and line beside them."""
@@ -109,7 +111,7 @@ def _stream(
         found.events += len(chunk.batch)
         found.parse_errors += chunk.parse_errors
         found.parsers[name] = chunk.parser
-        progress(name, chunk.size)
+        progress(name, chunk.size, len(found.findings))
         if len(chunk.batch):
             yield _placed(chunk, number)
 
