@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from tocsin.cli.entry import COMMANDS, main
@@ -92,22 +95,39 @@ def test_completion_is_printed_for_each_shell(
     assert "_TOCSIN_COMPLETE" in capsys.readouterr().out
 
 
+def every_command(
+    command: click.Command = group, path: str = "tocsin"
+) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            inner = command.get_command(click.Context(command), name)
+            assert inner is not None
+            yield from every_command(inner, f"{path} {name}")
+
+
 def test_every_option_is_explained() -> None:
-    import click
+    assert [
+        f"{path} {parameter.opts[0]}"
+        for path, command in every_command()
+        for parameter in command.params
+        if isinstance(parameter, click.Option) and not parameter.help
+    ] == []
 
-    def walk(command: click.Command, path: str) -> None:
-        for parameter in command.params:
-            if isinstance(parameter, click.Option) and not parameter.help:
-                missing.append(f"{path} {parameter.opts[0]}")
-        if isinstance(command, click.Group):
-            for name in command.list_commands(click.Context(command)):
-                inner = command.get_command(click.Context(command), name)
-                assert inner is not None
-                walk(inner, f"{path} {name}")
 
-    missing: list[str] = []
-    walk(group, "tocsin")
-    assert missing == []
+def test_every_command_shows_examples_of_itself_that_can_be_read() -> None:
+    commands = list(every_command())
+    assert len(commands) > 25
+    for path, command in commands:
+        text = command.get_help(click.Context(command, info_name=path))
+        found = re.search(r"\n\s*Examples:\n(.*?)(?:\n\n|$)", text, re.DOTALL)
+        assert found is not None, path
+        examples = found[1].splitlines()
+        assert any(path in line for line in examples), path
+        for line in examples:
+            for words in re.findall(r"tocsin ((?:[a-z]+ ?)+)", line):
+                named = [name for name, _ in commands if f"tocsin {words} ".startswith(name + " ")]
+                assert len(named) > 1, f"{path}: there is no command tocsin {words}"
 
 
 def test_foreign_words_in_an_error_cannot_move_the_terminal() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tocsin.alerts import Desk
 from tocsin.catalog import open_catalog
 from tocsin.cli.entry import main
+from tocsin.errors import Damaged, StorageFailed
 from tocsin.event import Entity, Finding, Severity
+from tocsin.siem.house import Verbs
 
 Run = Callable[..., tuple[str, str]]
 
@@ -32,6 +35,10 @@ def tocsin(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
         return out, err
 
     return run
+
+
+def events(tocsin: Run, query: str) -> list[dict[str, Any]]:
+    return [json.loads(x) for x in tocsin("search", query, "--json")[0].splitlines()]
 
 
 def kek() -> Path:
@@ -71,8 +78,49 @@ def test_the_key_can_be_shown_and_turned_without_losing_a_word(tocsin: Run, tmp_
     kek().write_bytes(new.read_bytes())
     after = json.loads(tocsin("key", "show", "--json")[0])
     assert after["generation"] != before["generation"]
-    assert "authn_token_created" in tocsin("search", "")[0]
+    assert "authn_token_created" in tocsin("search", "", "--json")[0]
     tocsin("verify")
+    (event,) = events(tocsin, "kind:authz_admin")
+    assert event["message"] == "key-encryption key rotated"
+    assert event["attributes"] == {
+        "generation_before": before["generation"],
+        "generation_after": after["generation"],
+    }
+    # The same key again: nothing is turned, and nothing told.
+    assert "nothing was to be done" in tocsin("key", "rotate", "--to", str(kek()))[1]
+    assert len(events(tocsin, "kind:authz_admin")) == 1
+
+
+@pytest.mark.parametrize("where", ["variable", "command"])
+def test_the_advice_after_a_rotation_fits_where_the_key_comes_from(
+    tocsin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    tocsin("token", "create", "--source", "edge")
+    if where == "variable":
+        monkeypatch.setenv("TOCSIN_KEK", kek().read_text().strip())
+        wanted = "set TOCSIN_KEK to what is in"
+    else:
+        monkeypatch.setenv("TOCSIN_KEK_COMMAND", json.dumps(["cat", str(kek())]))
+        wanted = "let kek_command print what is in"
+    new = tmp_path / "kek-2"
+    _, err = tocsin("key", "rotate", "--to", str(new))
+    assert f"{wanted} {new}" in err
+    monkeypatch.setenv("TOCSIN_KEK", new.read_text().strip())
+    assert len(events(tocsin, "kind:authz_admin")) == 1  # written with the new key all the same
+
+
+def test_a_rotation_that_cannot_be_recorded_says_so(
+    tocsin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tocsin("token", "create", "--source", "edge")
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFailed("the disk is full")
+
+    monkeypatch.setattr("tocsin.siem.rotation.Vault.open", full)
+    _, err = tocsin("key", "rotate", "--to", str(tmp_path / "kek-2"))
+    assert "keys are wrapped with" in err
+    assert "no event could be written about it: the disk is full" in err
 
 
 def test_the_doctor_is_content_with_a_good_installation(tocsin: Run) -> None:
@@ -167,6 +215,90 @@ def test_incidents_can_be_worked_on_without_a_running_tocsin(tocsin: Run, tmp_pa
         "incident closed",
         "incident acknowledged",
     ]
+
+
+def test_an_incident_is_shown_even_when_its_evidence_cannot_be_read(
+    tocsin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tocsin("token", "create", "--source", "edge")
+    engine = open_catalog(tmp_path / "data" / "catalog.db")
+    finding = Finding(
+        id="f1", rule="r", title="Brute force", severity=Severity.HIGH,
+        entity=Entity("client_ip", "192.0.2.7"), first_seen=1, last_seen=2, count=9,
+        reason="nine failures", evidence=(0, 1),
+    )  # fmt: skip
+    (change,) = Desk(engine).take([finding])
+    engine.dispose()
+    whole = Verbs.search
+
+    def torn(self: Verbs, *args: Any, **more: Any) -> Iterator[Any]:
+        yield from whole(self, *args, **more)
+        raise Damaged("seg-7: cannot be read")
+
+    monkeypatch.setattr(Verbs, "search", torn)
+    out, err = tocsin("incidents", "show", change.incident.id, code=1)
+    assert "Brute force" in out
+    assert "source key made" in out  # what could be read of the evidence
+    assert "seg-7: cannot be read" in err
+
+
+def test_a_query_may_begin_with_a_minus(tocsin: Run) -> None:
+    tocsin("token", "create", "--source", "edge")
+    me = events(tocsin, "")[0]["user"]
+    assert events(tocsin, f"-user:{me}") == []
+    assert len(events(tocsin, "-user:nobody-of-that-name")) == 1
+    out, _ = tocsin("search", "--limit", "1", "-user:x", "--json")
+    assert len(out.splitlines()) == 1
+    assert "no tocsin runs here" in tocsin("tail", "-user:bob", code=2)[1]
+
+
+@pytest.mark.parametrize("command", ["search", "tail"])
+def test_a_mistyped_option_is_still_wrong_usage(tocsin: Run, command: str) -> None:
+    for words in (["--jsn"], ["user:bob", "--jsn"], ["--jsn=1", "user:bob"], ["-user:x", "--jsn"]):
+        _, err = tocsin(command, *words, code=2)
+        assert "--jsn" in err
+        assert "--json" in err  # the nearest
+
+
+def test_one_without_a_name_can_decide_too(tocsin: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    tocsin("token", "create", "--source", "edge")
+    assert events(tocsin, "")[0]["user"] == f"uid:{os.getuid()}"
+
+
+BROKEN = """
+title: Refers to nothing
+id: 0b7d3f0e-3a58-4a5e-9a1c-2d4f6b8c0e11
+correlation:
+  type: event_count
+  rules: [no_such_rule]
+  group-by: [client_ip]
+  timespan: 1m
+  condition: {gte: 5}
+"""
+
+
+def test_a_correlation_that_refers_to_nothing_is_named_wherever_rules_are(
+    tocsin: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lost.yml").write_text(BROKEN)
+    (tmp_path / "a.log").write_text("some words\n")
+    place = ("--rules", str(tmp_path / "lost.yml"))
+    _, err = tocsin("rules", "list", *place, code=1, data=False)
+    assert "lost.yml" in err
+    assert "no_such_rule" in err
+    _, err = tocsin("scan", str(tmp_path / "a.log"), *place, data=False)
+    assert "no_such_rule" in err
+    tocsin("token", "create", "--source", "edge")
+    monkeypatch.setenv("TOCSIN_RULES", json.dumps([place[1]]))
+    out, _ = tocsin("doctor", "--json", code=1)
+    assert [c["name"] for c in map(json.loads, out.splitlines()) if c["state"] == "bad"] == [
+        "rules"
+    ]
+    assert "no_such_rule" in out
 
 
 def test_searches_print_json_tables_and_csv_that_no_formula_survives(tocsin: Run) -> None:

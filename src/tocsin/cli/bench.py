@@ -10,7 +10,13 @@ from tocsin.cli.out import json_line, put, say
 __all__ = ["command"]
 
 
-@click.command("bench")
+@click.command(
+    "bench",
+    epilog="""\b
+Examples:
+  tocsin bench
+  tocsin bench --events 200000 --json""",
+)
 @click.option(
     "--events",
     type=click.IntRange(1_000, 1_000_000),

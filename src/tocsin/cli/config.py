@@ -16,7 +16,14 @@ __all__ = ["command"]
 _SECRET = {"secret", "password"}
 
 
-@click.group("config", no_args_is_help=True)
+@click.group(
+    "config",
+    no_args_is_help=True,
+    epilog="""\b
+Examples:
+  tocsin config show --origin
+  tocsin config validate""",
+)
 def command() -> None:
     """Show, check and describe the settings."""
 
@@ -47,7 +54,11 @@ def show(origin: bool, as_json: bool) -> None:
     table(["setting", "value", *(["from"] if origin else [])], rows)
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin config validate && tocsin up"""
+)
 def validate() -> None:
     """Check files and variables; exit 2 if something is wrong with them."""
     from tocsin.settings import load
@@ -60,7 +71,12 @@ def validate() -> None:
     say("the settings are good")
 
 
-@command.command("schema")
+@command.command(
+    "schema",
+    epilog="""\b
+Examples:
+  tocsin config schema > tocsin.schema.json""",
+)
 def schema_() -> None:
     """Print the JSON Schema of tocsin.toml, for editors."""
     put(schema().decode())

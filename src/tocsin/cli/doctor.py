@@ -13,7 +13,13 @@ from tocsin.event.escape import visible
 __all__ = ["command"]
 
 
-@click.command("doctor")
+@click.command(
+    "doctor",
+    epilog="""\b
+Examples:
+  tocsin doctor
+  tocsin doctor --data /srv/tocsin --json""",
+)
 @data_option
 @json_option
 def command(data: str | None, as_json: bool) -> None:

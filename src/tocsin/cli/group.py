@@ -59,7 +59,15 @@ def _show_completion(ctx: click.Context, _option: click.Parameter, shell: str | 
     ctx.exit()
 
 
-@click.group(cls=Commands, no_args_is_help=True)
+@click.group(
+    cls=Commands,
+    no_args_is_help=True,
+    epilog="""\b
+Examples:
+  tocsin up --demo                  look around, with a story of attacks
+  tocsin scan access.log            find attacks in a log file
+  tocsin up                         start for real, on 127.0.0.1:7461""",
+)
 @click.version_option(tocsin.__version__, prog_name="tocsin")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.option(
@@ -72,11 +80,6 @@ def _show_completion(ctx: click.Context, _option: click.Parameter, shell: str | 
 )
 def group(debug: bool) -> None:
     """An alarm bell for APIs: log, keep, detect, prove.
-
-    \b
-    tocsin up --demo                  look around, with a story of attacks
-    tocsin scan access.log            find attacks in a log file
-    tocsin up                         start for real, on 127.0.0.1:7461
 
     Exit status: 0 done, 1 failure, 2 wrong usage; scan and verify: 3 something was found.
     """

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
+import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from tocsin.cli.options import data_option, json_option, loaded, when
 from tocsin.cli.out import json_line, put, say, table
 from tocsin.cli.show import ago, incident_text, moment
+from tocsin.cli.who import who
+from tocsin.errors import Damaged, KeyMissing, KeyWrong
 from tocsin.event import CloseReason, Entity, Severity, Status, shown
 from tocsin.event.escape import visible
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = ["command"]
 
@@ -19,7 +25,15 @@ __all__ = ["command"]
 _EVIDENCE = ["seq", "time", "source", "kind", "user", "method", "path", "status", "message"]
 
 
-@click.group("incidents", no_args_is_help=True)
+@click.group(
+    "incidents",
+    no_args_is_help=True,
+    epilog="""\b
+Examples:
+  tocsin incidents list --status open
+  tocsin incidents show inc-01
+  tocsin incidents close inc-01 --reason benign""",
+)
 def command() -> None:
     """List, show, acknowledge and close incidents."""
 
@@ -91,7 +105,13 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
             return
         sample = (*found.evidence[:8], *found.evidence[8:][-4:])
         seqs = " OR ".join(str(seq) for seq in sample)
-        frames = list(house.search(f"seq:({seqs})", since=None, until=None, limit=0))
+        frames: list[pl.DataFrame] = []
+        lost: Exception | None = None
+        try:
+            for frame in house.search(f"seq:({seqs})", since=None, until=None, limit=0):
+                frames.append(frame)  # noqa: PERF402  what came before a failure is kept
+        except (Damaged, KeyMissing, KeyWrong) as error:
+            lost = error
     oldest_first = (frame.reverse() for frame in reversed(frames))
     evidence = "".join(render(oldest_first, "table", columns=_EVIDENCE)).splitlines()
     rules = load_rules(settings.rules, with_pack=settings.pack)
@@ -103,9 +123,17 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
     for note in found.notes:
         words = f"  {moment(note.at)}  {note.action} by {note.by}: {note.text}"
         put(visible(words))
+    if lost is not None:
+        sys.stdout.flush()
+        raise lost  # only now: what is known of the incident is worth more than why it is not all
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin incidents ack inc-01
+  tocsin incidents ack inc-01 --note 'asked the team of orders'"""
+)
 @click.argument("incident")
 @click.option("--note", default="", help="What you want to have said about it.")
 @data_option
@@ -114,13 +142,13 @@ def ack(incident: str, note: str, data: str | None) -> None:
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
-        made = house.acknowledge(incident, by=getpass.getuser(), text=note)
+        made = house.acknowledge(incident, by=who(), text=note)
     say(f"{made.id} is acknowledged by {made.owner}")
 
 
 @command.command(
     epilog="""\b
-Example:
+Examples:
   tocsin incidents close inc-01 --reason benign --note 'pentest of last week'"""
 )
 @click.argument("incident")
@@ -137,7 +165,7 @@ def close(incident: str, reason: str, note: str, data: str | None) -> None:
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
-        made = house.close(incident, by=getpass.getuser(), reason=CloseReason(reason), text=note)
+        made = house.close(incident, by=who(), reason=CloseReason(reason), text=note)
     say(f"{made.id} is closed: {made.close_reason}")
 
 
@@ -176,14 +204,19 @@ def suppress(
         made = house.suppress(
             rule=rule,
             entity=about,
-            by=getpass.getuser(),
+            by=who(),
             reason=reason,
             expires_at=now + (now - back),
         )
     say(f"{made.id} holds until {moment(made.expires_at)}")
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin incidents suppressions
+  tocsin incidents suppressions --json | jq -r .owner"""
+)
 @data_option
 @json_option
 def suppressions(data: str | None, as_json: bool) -> None:
@@ -208,7 +241,11 @@ def suppressions(data: str | None, as_json: bool) -> None:
     )  # fmt: skip
 
 
-@command.command()
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin incidents lift sup-0123456789ab"""
+)
 @click.argument("suppression", metavar="ID")
 @data_option
 def lift(suppression: str, data: str | None) -> None:
@@ -216,5 +253,5 @@ def lift(suppression: str, data: str | None) -> None:
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
-        house.lift(suppression, by=getpass.getuser())
+        house.lift(suppression, by=who())
     say(f"{suppression} is lifted")
