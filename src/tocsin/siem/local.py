@@ -6,6 +6,8 @@ for each verb, as JSON; rows come as a stream of Arrow frames, each behind its l
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import socket
 import struct
 import typing
@@ -30,6 +32,8 @@ from tocsin.intake.serve import reachable
 from tocsin.siem.access import Access, MutedRow, NewToken, TokenShown
 
 __all__ = ["Remote", "answers", "routes"]
+
+log = logging.getLogger("tocsin")
 
 _LENGTH = struct.Struct("<I")
 
@@ -68,9 +72,10 @@ def routes(house: Access) -> list[BaseRoute]:
         try:
             arguments = _arguments(getattr(house, verb), await request.body())
             result = await run_in_threadpool(getattr(house, verb), **arguments)
-        except TocsinError as error:
+            answer = msgspec.json.encode(result)
+        except Exception as error:  # noqa: BLE001  # whatever it was, the client must hear of it
             return _refusal(error)
-        return Response(msgspec.json.encode(result), media_type="application/json")
+        return Response(answer, media_type="application/json")
 
     async def stream(request: Request) -> Response:
         verb = request.path_params["verb"]
@@ -80,7 +85,7 @@ def routes(house: Access) -> list[BaseRoute]:
             arguments = _arguments(getattr(house, verb), await request.body())
             frames = await run_in_threadpool(getattr(house, verb), **arguments)
             first = await run_in_threadpool(next, frames, None)
-        except TocsinError as error:  # a query that does not parse, above all
+        except Exception as error:  # noqa: BLE001  # a query that does not parse, above all
             return _refusal(error)
         return StreamingResponse(_packed(first, frames), media_type="application/octet-stream")
 
@@ -110,23 +115,41 @@ def _packed(first: pl.DataFrame | None, rest: Iterator[pl.DataFrame]) -> Iterato
             yield _LENGTH.pack(len(data)) + data
             frame = next(rest, None)
         yield _LENGTH.pack(0)
-    except TocsinError as error:
+    except Exception as error:  # noqa: BLE001  # the status is sent: only a frame can say it
         data = _words(error)
         yield _LENGTH.pack(2**32 - 1) + _LENGTH.pack(len(data)) + data
 
 
-def _refusal(error: TocsinError) -> Response:
-    return Response(_words(error), 422, media_type="application/json")
+def _refusal(error: Exception) -> Response:
+    status = 422 if isinstance(error, TocsinError) else 500
+    return Response(_words(error), status, media_type="application/json")
 
 
-def _words(error: TocsinError) -> bytes:
-    return msgspec.json.encode({"error": type(error).__name__, "message": str(error)})
+def _words(error: Exception) -> bytes:
+    if isinstance(error, TocsinError):
+        return msgspec.json.encode({"error": type(error).__name__, "message": str(error)})
+    log.error("a command could not be answered", exc_info=error)
+    words = f"the running tocsin failed: {type(error).__name__}: {error}; its log says more"
+    return msgspec.json.encode({"error": VaultError.__name__, "message": words})
 
 
 def _raise(body: bytes) -> typing.NoReturn:
-    said = msgspec.json.decode(body, type=dict[str, str])
-    kind = getattr(errors, said.get("error", ""), TocsinError)
-    raise kind(said.get("message", "the running tocsin failed"))
+    try:
+        said = msgspec.json.decode(body, type=_Said)
+    except msgspec.MsgspecError:
+        start = body[:200].decode(errors="backslashreplace")
+        raise VaultError(f"the running tocsin failed, and said: {start!r}") from None
+    kind = getattr(errors, said.error, None)
+    if not (isinstance(kind, type) and issubclass(kind, TocsinError)):
+        kind = VaultError  # a newer tocsin's
+    raise kind(said.message)
+
+
+class _Said(msgspec.Struct):
+    """A failure, as it travels."""
+
+    error: str
+    message: str
 
 
 class Remote:
@@ -134,11 +157,15 @@ class Remote:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reachable = reachable(path)
-        transport = httpx2.HTTPTransport(uds=self._reachable.__enter__())
-        self._client = httpx2.Client(
-            transport=transport, base_url="http://tocsin", timeout=None, trust_env=False
-        )
+        with contextlib.ExitStack() as opened:
+            address = opened.enter_context(reachable(path))
+            transport = httpx2.HTTPTransport(uds=address)
+            self._client = opened.enter_context(
+                httpx2.Client(
+                    transport=transport, base_url="http://tocsin", timeout=None, trust_env=False
+                )
+            )
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -149,8 +176,7 @@ class Remote:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._client.close()
-        self._reachable.__exit__(None, None, None)
+        self._opened.close()
 
     def _call(self, verb: str, result: type[T], **arguments: Any) -> T:
         try:
@@ -159,7 +185,13 @@ class Remote:
             raise VaultError(f"{self._path}: the running tocsin went away: {error}") from error
         if answer.status_code != 200:
             _raise(answer.content)
-        return msgspec.json.decode(answer.content, type=result)
+        try:
+            return msgspec.json.decode(answer.content, type=result)
+        except msgspec.MsgspecError as error:
+            raise VaultError(
+                f"{self._path}: the running tocsin's answer cannot be read ({error}); is it of "
+                "another version?"
+            ) from error
 
     def _rows(self, verb: str, **arguments: Any) -> Iterator[pl.DataFrame]:
         try:
