@@ -16,6 +16,7 @@ from tocsin.errors import UsageError
 from tocsin.siem.access import NewToken
 from tocsin.siem.run import Up
 from tocsin.siem.story import APP, GATEWAY, LENGTH_NS, Step, story
+from tocsin.vault.lock import Lock
 
 __all__ = ["MARK", "prepare", "remove", "tell"]
 
@@ -41,15 +42,20 @@ def prepare(data: Path) -> None:
 
 
 def remove(data: Path) -> None:
-    """Remove a demo's vault, and only a demo's."""
+    """Remove a demo's vault, and only a demo's; VaultBusy while a tocsin runs on it."""
     if not (data / MARK).is_file():
         raise UsageError(f"{data}: there is no demo here, so nothing is removed")
-    shutil.rmtree(data)
+    lock = Lock(data)  # a demo that is being told would go on writing into what is no more
+    try:
+        shutil.rmtree(data)
+    finally:
+        lock.release()
 
 
 def tell(up: Up, stopping: threading.Event, *, say: Callable[[str], None]) -> None:
     """Send the story through the HTTP door, in about six seconds."""
     by = "demo"
+    _revoke(up, by)
     keys = {
         GATEWAY: up.house.create_token(
             NewToken(source=GATEWAY, layer="gateway", service="shop", env="demo", parser="nginx"),
@@ -76,6 +82,13 @@ def tell(up: Up, stopping: threading.Event, *, say: Callable[[str], None]) -> No
             if stopping.wait(_TOLD_IN_SECONDS / _PARTS):
                 return
     say("demo: that was all; look around, and end it with Ctrl-C")
+
+
+def _revoke(up: Up, by: str) -> None:
+    """End the keys of earlier tellings: what they were is not kept, so nobody can use them."""
+    for token in up.house.tokens():
+        if token.source in {GATEWAY, APP} and token.revoked_at is None:
+            up.house.revoke_token(token.id, by=by)
 
 
 def _parts(steps: list[Step]) -> Iterator[list[Step]]:

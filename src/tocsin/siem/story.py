@@ -1,7 +1,9 @@
 """The demo's story: an ordinary quarter of an hour at a shop's API, and what an intruder does.
 
-Pure and seeded: the same seed and the same end give the same lines.  Every event is badged with the
-tag ``demo``, every name and address in it is invented (addresses are of the documentation ranges).
+Pure and seeded: the same seed and the same end give the same lines.  The app's events are badged
+with the tag ``demo``; the gateway's lines have no room for one, and are known by their source and
+by ``env:demo``, which their key gives them.  Every name and address is invented (addresses are of
+the documentation ranges).
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def story(end: int, *, seed: int = 1) -> list[Step]:
 
 
 def _honest(dice: random.Random, begin: int) -> Iterator[Step]:
-    """Forty-odd people who shop, mistype now and then, and follow an old link."""
+    """Twenty-six people who shop, mistype now and then, and follow an old link."""
     for user in USERS:
         ip = f"203.0.113.{dice.randrange(1, 250)}"
         agent = dice.choice(BROWSERS)
