@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
-import sqlalchemy as sa
 
-from tocsin.catalog import open_catalog, segments
+from tocsin.detect import Engine
 from tocsin.errors import TocsinError
+from tocsin.intake import PARSERS
 from tocsin.settings import Loaded, Settings
 from tocsin.siem.access import SOCKET
 from tocsin.siem.house import key_source
@@ -58,11 +63,8 @@ def _clock(data: Path, now: float) -> Check:
     catalog = data / "catalog.db"
     if catalog.exists():
         try:
-            engine = open_catalog(catalog)
-            with engine.connect() as connection:
-                last = connection.scalar(sa.select(sa.func.max(segments.c.sealed_at)))
-            engine.dispose()
-        except TocsinError as error:
+            last = _last_seal(catalog)
+        except sqlite3.Error as error:
             return Check("clock", "warn", f"could not be compared with the vault: {error}")
         if last is not None and last / 1e9 - now > _SKEW_SECONDS:
             behind = int(last / 1e9 - now)
@@ -73,6 +75,20 @@ def _clock(data: Path, now: float) -> Check:
                 "set it; keep it with NTP",
             )
     return Check("clock", "good", "later than everything in the vault")
+
+
+def _last_seal(catalog: Path) -> int | None:
+    """When the vault was sealed last, ns since 1970; read without writing a byte beside it.
+
+    Without a log of writes nobody has the catalog open, and SQLite may take it as it lies; else it
+    needs the log's index, which whoever writes has made.
+    """
+    alone = not catalog.with_name(catalog.name + "-wal").exists()
+    how = "immutable=1" if alone else "mode=ro"
+    address = f"file:{quote(str(catalog.resolve()))}?{how}"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=5)) as connection:
+        (last,) = connection.execute("SELECT max(sealed_at) FROM segments").fetchone()
+    return int(last) if last is not None else None
 
 
 def _disk(data: Path) -> Iterator[Check]:
@@ -96,11 +112,13 @@ def _permissions(data: Path) -> Iterator[Check]:
     if not data.exists():
         yield Check("permissions", "good", f"{data} is not there yet")
         return
-    open_to_others = [
-        path
-        for path in (data, *data.rglob("*"))
-        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]
+    unread: list[OSError] = []
+    open_to_others = [path for path, mode in _modes(data, unread.append) if mode & 0o077]
+    for error in unread:
+        yield Check(
+            "permissions", "bad", f"{error.filename}: cannot be looked into: {error.strerror}",
+            "run it as the user that tocsin runs as",
+        )  # fmt: skip
     if open_to_others:
         first = open_to_others[0]
         yield Check(
@@ -108,8 +126,26 @@ def _permissions(data: Path) -> Iterator[Check]:
             f"{len(open_to_others)} files can be reached by others, {first} first",
             f"chmod -R go= {data}",
         )  # fmt: skip
-    else:
+    elif not unread:
         yield Check("permissions", "good", f"only the owner reaches {data}")
+
+
+def _modes(data: Path, failed: Callable[[OSError], None]) -> Iterator[tuple[Path, int]]:
+    """Permissions of *data* and what is in it.  A running tocsin removes files as we look."""
+
+    def told(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            failed(error)
+
+    for place, _, names in os.walk(data, onerror=told):
+        for path in (Path(place), *(Path(place, name) for name in names)):
+            try:
+                mode = path.lstat().st_mode
+            except OSError as error:
+                told(error)
+                continue
+            if not stat.S_ISLNK(mode):
+                yield path, stat.S_IMODE(mode)
 
 
 def _keys(settings: Settings) -> Check:
@@ -139,7 +175,11 @@ def _keys(settings: Settings) -> Check:
 def _running(data: Path) -> Check:
     if not (data / SOCKET).exists():
         return Check("server", "good", f"no tocsin runs on {data}")
-    if answers(data / SOCKET):
+    try:
+        answered = answers(data / SOCKET)
+    except TocsinError as error:
+        return Check("server", "bad", str(error), "run it as the user that tocsin runs as")
+    if answered:
         return Check("server", "good", f"a tocsin runs on {data}")
     return Check("server", "warn", "the last tocsin did not stop in order", "start it: `tocsin up`")
 
@@ -150,7 +190,7 @@ def _rules(settings: Settings) -> Iterator[Check]:
     except TocsinError as error:
         yield Check("rules", "bad", str(error), "correct `rules` in tocsin.toml")
         return
-    for problem in rules.problems:
+    for problem in (*rules.problems, *Engine(rules).problems):
         yield Check("rules", "bad", str(problem), "correct the rule, or take it out")
     for blind in rules.blind:
         yield Check(
@@ -163,5 +203,12 @@ def _rules(settings: Settings) -> Iterator[Check]:
 def _settings(loaded: Loaded) -> Iterator[Check]:
     for problem in loaded.unknown:
         yield Check("settings", "warn", problem, "unset the variable, or correct its name")
-    if not loaded.unknown:
+    wrong = [f for f in loaded.settings.follow if f.parser and f.parser not in PARSERS]
+    for follow in wrong:
+        near = get_close_matches(follow.parser, PARSERS, n=1)
+        yield Check(
+            "settings", "bad", f'follow {follow.path}: there is no parser "{follow.parser}"',
+            f'did you mean "{near[0]}"?' if near else f"there are {', '.join(sorted(PARSERS))}",
+        )  # fmt: skip
+    if not loaded.unknown and not wrong:
         yield Check("settings", "good", "every name is known")
