@@ -3,9 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DATA ?= demo-data
 
-.PHONY: help run test check lint types contracts unit faults-long bench quality docs lock wheel clean
+.PHONY: help run test check lint types contracts unit faults-long bench docs lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,9 +47,6 @@ faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an h
 
 bench: $(VENV)/.dev ## measure; writes bench/report.json
 	$(BIN)/python -m bench
-
-quality: $(VENV)/.dev ## detection and parsing quality; writes quality/report.json
-	$(BIN)/python -m quality
 
 docs: $(VENV)/.dev ## regenerate docs/reference from the code
 	$(BIN)/python -m docs.generate
