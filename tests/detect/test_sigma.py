@@ -374,3 +374,57 @@ def test_any_mapping_is_a_rule_or_a_problem(content: dict[str, Any]) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     compiled = compile_rules([RuleFile("any.yml", text)])
     assert all(leaf for rule in compiled.rules for leaf in leaves(rule.condition))
+
+
+def laughing(levels: int, each: int) -> str:
+    """Lists of lists by aliases: short to write, and *each* to the power of *levels* long."""
+    lines = ["a0: &a0 [ha, ha]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * each)}]" for n in range(1, levels + 1)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("title: x\nlevel: " + "[" * 50_000, 2, "nested deeper than 50"),
+        ("title: x\nlevel: " + "{a: " * 50_000, 2, "nested deeper than 50"),
+        ("- " * 50_000, 1, "nested deeper than 50"),
+        ("? " * 50_000, 1, "nested deeper than 50"),
+        ("\n".join(" " * n + "a:" for n in range(400)), 51, "nested deeper than 50"),
+        (f"title: x\n{laughing(9, 10)}", 8, "more than 50 aliases"),
+        (f"---\ntitle: x\n{laughing(16, 3)}", 2, "unfold"),
+        ("a: &a [*a, *a]", 1, "unfold"),
+        (f"x: &x {'y' * 50_000}\nall: [*x, *x, *x, *x]", 1, "unfold"),
+        ("x: &x {k: v}\n<<: [*x, *x]\nrest: &r\n  <<: *r", 1, "unfold"),
+    ],
+    ids=["lists", "maps", "dashes", "marks", "lines", "many", "laughs", "itself", "long", "merge"],
+)
+def test_a_file_that_would_grow_without_end_is_refused_at_its_line(
+    text: str, line: int, words: str
+) -> None:
+    """In a process of its own: such a file has ended one, or kept it busy for minutes."""
+    program = """
+import sys
+from tocsin.detect.rule import RuleFile
+from tocsin.detect.sigma import compile_rules
+for problem in compile_rules([RuleFile("bad.yml", sys.stdin.read())]).problems:
+    print(f"{problem.file}:{problem.line}: {problem.message}")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=text, text=True, capture_output=True, timeout=20
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"bad.yml:{line}: ")
+    assert words in done.stdout
+
+
+def test_aliases_as_people_write_them_are_read() -> None:
+    text = FULL.replace("{path|endswith: /login, method: POST}", "&login {path|endswith: /login}")
+    text = text.replace("fine: {", "same: *login\n  fine: {")
+    assert one(text).condition == one(text.replace("*login", "{path|endswith: /login}")).condition
+
+
+def test_a_document_with_an_error_does_not_take_those_before_it_along() -> None:
+    compiled = compile_rules([RuleFile("two.yml", f"{FULL}---\ntitle: [\n")])
+    assert len(compiled.rules) == 1
+    assert [p.line > 5 for p in compiled.problems] == [True]

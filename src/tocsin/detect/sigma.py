@@ -46,7 +46,9 @@ __all__ = ["compile_rules"]
 _FORMAT = 1
 
 _LARGEST = 1 << 20  #: characters of a rule file
-
+_DEEPEST = 50  #: collections within one another
+_ALIASES = 50  #: ``*name`` in a file, in all
+_UNFOLDED = 100_000  #: characters and nodes that a document may gain by its aliases
 
 _Risk: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=100)]
 
@@ -184,6 +186,7 @@ def _parse(file: RuleFile) -> _Parsed:
 def _documents(text: str) -> Iterator[_Document]:
     if len(text) > _LARGEST:
         raise _Wrong(1, f"the file is larger than {_LARGEST:,} characters; split it")
+    aliased = _bound(text)
     from sigma.rule.base import SigmaYAMLLoader
 
     loader: Any
@@ -192,6 +195,8 @@ def _documents(text: str) -> Iterator[_Document]:
         try:
             while loader.check_node():
                 node = loader.get_node()
+                if aliased:
+                    _unfold(node)
                 yield from _document(loader, node)
         finally:
             loader.dispose()
@@ -204,6 +209,66 @@ def _documents(text: str) -> Iterator[_Document]:
         raise _Wrong(1, f"not YAML: {_first_line(error)}; correct the syntax") from error
     except RecursionError as error:
         raise _Wrong(1, "the file is nested too deeply; no rule needs that") from error
+
+
+_Tokens: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_OPEN = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_SHUT = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
+def _bound(text: str) -> bool:
+    """Refuse what is nested too deeply, or has too many aliases; whether it has any.
+
+    The parser recurses in C, where too deep is the end of the process; the scanner does not.
+    """
+    depth = aliases = 0
+    try:
+        for token in yaml.scan(text, Loader=_Tokens):
+            if isinstance(token, _OPEN):
+                depth += 1
+            elif isinstance(token, _SHUT):
+                depth -= 1
+            elif isinstance(token, yaml.AliasToken):
+                aliases += 1
+            if depth > _DEEPEST or aliases > _ALIASES:
+                said = f"nested deeper than {_DEEPEST} levels; no rule needs that"
+                if aliases > _ALIASES:
+                    said = f"it has more than {_ALIASES} aliases (*name); write the values out"
+                raise _Wrong(token.start_mark.line + 1, said)
+    except (yaml.YAMLError, ValueError):
+        pass  # the parser stops at the same place, and says what is wrong there
+    return aliases > 0
+
+
+def _unfold(document: Any) -> None:
+    """Refuse a document that its aliases make very much longer than it is written."""
+    unfolded: dict[int, int] = {}
+    written = 0
+
+    def weigh(node: Any) -> int:
+        nonlocal written
+        key = id(node)
+        if key not in unfolded:
+            unfolded[key] = _LARGEST * _LARGEST  # until it is known: for one that holds itself
+            own, inner = 1, 0
+            if isinstance(node, yaml.ScalarNode):
+                own += len(node.value)
+            for kid in node.value if isinstance(node, yaml.CollectionNode) else ():
+                inner += sum(map(weigh, kid)) if isinstance(kid, tuple) else weigh(kid)
+            written += own
+            unfolded[key] = own + inner
+        return unfolded[key]
+
+    if weigh(document) > written + _UNFOLDED:
+        raise _Wrong(
+            document.start_mark.line + 1,
+            "its aliases (*name) unfold to far more than is written; write the values out",
+        )
 
 
 def _document(loader: Any, node: Any) -> Iterator[_Document]:
