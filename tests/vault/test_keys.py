@@ -368,3 +368,25 @@ def test_any_bytes_are_a_key_file_or_damaged_never_a_traceback(data: bytes) -> N
 
 def test_a_generation_is_the_published_formula() -> None:
     assert generation(bytes(32)) == "a0d93348f099e8e2"
+
+
+def test_a_ring_that_wants_another_key_says_how_to_give_it(
+    ring: KeyRing, data: Path, tmp_path: Path, key: FileKey
+) -> None:
+    ring.create("a")
+    new = file_key(tmp_path / "new", create=True)
+    ring.rotate(new)
+    way_out = (
+        "set kek_file (TOCSIN_KEK_FILE), TOCSIN_KEK or kek_command to the key of generation "
+        f"{generation(new.fetch(data))}"
+    )
+    with pytest.raises(KeyWrong) as wrong:
+        KeyRing(data / "keys", key)
+    assert str(wrong.value).endswith(way_out)
+    key.path.unlink()
+    with pytest.raises(KeyMissing) as missing:
+        KeyRing(data / "keys", key)
+    assert str(missing.value).endswith(way_out)
+    (data / "keys" / "b.key").write_bytes(wrap(bytes(32), "b", b"secret"))
+    with pytest.raises(KeyWrong, match="TOCSIN_KEK_FILE.*of generation " + generation(bytes(32))):
+        KeyRing(data / "keys", new).get("b")

@@ -30,7 +30,7 @@ import stat
 import struct
 import subprocess
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -200,6 +200,14 @@ def _base64(word: bytes) -> bytes:
     return base64.b64decode(word, validate=True)
 
 
+def _way_out(wanted: Sequence[str]) -> str:
+    """Where to put the key that is wanted, as after a rotation that the settings do not know of."""
+    return (
+        "set kek_file (TOCSIN_KEK_FILE), TOCSIN_KEK or kek_command to the key of generation "
+        f"{' or '.join(wanted)}"
+    )
+
+
 class Wrapped(NamedTuple):
     """A key file, taken apart but not opened."""
 
@@ -252,14 +260,15 @@ class KeyRing:
             if not wanted:
                 raise
             raise type(error)(
-                f"{error} (the keys in {directory} want key-encryption key {' or '.join(wanted)})"
+                f"{error} (the keys in {directory} want key-encryption key "
+                f"{' or '.join(wanted)}); {_way_out(wanted)}"
             ) from error
         self._keks = {generation(self._kek): self._kek}
         self._cross_bridges()
         if wanted and not set(wanted) & set(self._keks):
             raise KeyWrong(
                 f"{source.place}: holds key-encryption key {self.generation}, "
-                f"but the keys in {directory} want {' or '.join(wanted)}"
+                f"but the keys in {directory} want {' or '.join(wanted)}; {_way_out(wanted)}"
             )
 
     @property
@@ -365,7 +374,7 @@ class KeyRing:
         if kek is None:
             raise KeyWrong(
                 f"{path}: wants key-encryption key {parts.generation}, "
-                f"but {' and '.join(sorted(self._keks))} was given"
+                f"but {' and '.join(sorted(self._keks))} was given; {_way_out([parts.generation])}"
             )
         try:
             return AESGCM(kek).decrypt(parts.nonce, parts.body, parts.head)
