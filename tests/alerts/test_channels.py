@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import socketserver
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
@@ -57,10 +58,13 @@ def receiver(status: int = 200) -> Generator[str]:
 
 def test_a_post_carries_the_incident_and_a_signature_that_holds(incident: Incident) -> None:
     with receiver() as url:
-        Webhook(url, "secret", allow_private=True, clock=lambda: 1000.0).send("opened", incident)
+        Webhook(url, "secret", allow_private=True, clock=lambda: 1000.0).send(
+            "opened", incident, delivery="1-x"
+        )
     headers, body = Receiver.seen[0]
     assert json.loads(body)["incident"]["id"] == incident.id
     assert headers["Host"].startswith("localhost:")
+    assert headers["Tocsin-Delivery"] == "1-x"
     signature = headers["Tocsin-Signature"]
     assert verify_signature("secret", signature, body, now=1000)
     assert not verify_signature("secret", signature, body + b" ", now=1000)
@@ -79,7 +83,7 @@ def test_anything_but_success_is_a_failure_and_no_redirect_is_followed(
 ) -> None:
     with receiver(status) as url:
         with pytest.raises(DeliveryError, match=str(status)):
-            Webhook(url, "secret", allow_private=True).send("opened", incident)
+            Webhook(url, "secret", allow_private=True).send("opened", incident, delivery="1-x")
         assert len(Receiver.seen) == 1
 
 
@@ -97,7 +101,7 @@ def test_anything_but_success_is_a_failure_and_no_redirect_is_followed(
 )
 def test_private_addresses_are_refused_unless_allowed(incident: Incident, host: str) -> None:
     with pytest.raises(DeliveryError, match="not a public address"):
-        Webhook(f"https://{host}/hook", "secret").send("opened", incident)
+        Webhook(f"https://{host}/hook", "secret").send("opened", incident, delivery="1-x")
 
 
 def test_one_private_answer_among_public_ones_is_enough_to_refuse(
@@ -106,7 +110,42 @@ def test_one_private_answer_among_public_ones_is_enough_to_refuse(
     answers = [(2, 1, 6, "", (ip, 443)) for ip in ("93.184.216.34", "192.168.0.1")]
     monkeypatch.setattr("socket.getaddrinfo", lambda *a, **k: answers)
     with pytest.raises(DeliveryError, match=r"192\.168\.0\.1"):
-        Webhook("https://hooks.example/1", "secret").send("opened", incident)
+        Webhook("https://hooks.example/1", "secret").send("opened", incident, delivery="1-x")
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Let any name have *addresses*; what is an address already stays one."""
+    real = socket.getaddrinfo
+
+    def answer(host: str, port: int, *rest: Any, **more: Any) -> Any:
+        if host != "localhost":
+            return real(host, port, *rest, **more)
+        return [(socket.AF_UNSPEC, socket.SOCK_STREAM, 6, "", (a, port)) for a in addresses]
+
+    monkeypatch.setattr("socket.getaddrinfo", answer)
+
+
+def test_an_address_without_a_way_to_it_is_passed_over(
+    incident: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with receiver() as url:
+        resolving(monkeypatch, "::1", "127.0.0.3", "127.0.0.1")  # only the last one listens
+        Webhook(url, "secret", allow_private=True).send("opened", incident, delivery="1-x")
+        assert len(Receiver.seen) == 1
+        assert Receiver.seen[0][0]["Host"].startswith("localhost:")
+        resolving(monkeypatch, "127.0.0.3", "127.0.0.2")
+        with pytest.raises(DeliveryError, match="localhost"):
+            Webhook(url, "secret", allow_private=True).send("opened", incident, delivery="1-x")
+
+
+def test_an_address_that_took_the_post_and_refused_it_is_the_last_one_asked(
+    incident: Incident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with receiver(500) as url:
+        resolving(monkeypatch, "127.0.0.1", "127.0.0.2")
+        with pytest.raises(DeliveryError, match="500"):
+            Webhook(url, "secret", allow_private=True).send("opened", incident, delivery="1-x")
+        assert len(Receiver.seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -126,7 +165,9 @@ def test_a_url_that_must_not_be_posted_to_is_refused_at_once(url: str, secret: s
 
 def test_a_receiver_that_is_down_is_a_delivery_error(incident: Incident) -> None:
     with pytest.raises(DeliveryError):
-        Webhook("http://127.0.0.1:1/", "s", allow_private=True).send("opened", incident)
+        Webhook("http://127.0.0.1:1/", "s", allow_private=True).send(
+            "opened", incident, delivery="1-x"
+        )
 
 
 class MailServer(socketserver.StreamRequestHandler):
@@ -164,7 +205,7 @@ def test_a_mail_arrives_with_entity_reason_and_the_next_step(incident: Incident)
         thread.start()
         port = server.server_address[1]
         Mail("127.0.0.1", "t@example", ["a@example"], port=port, tls="none").send(
-            "opened", incident
+            "opened", incident, delivery="1-x"
         )
         server.shutdown()
         thread.join()
@@ -180,7 +221,7 @@ def test_mail_is_not_sent_in_the_clear_by_default(incident: Incident) -> None:
         thread.start()
         with pytest.raises(DeliveryError):
             Mail("127.0.0.1", "t@example", ["a@example"], port=server.server_address[1]).send(
-                "opened", incident
+                "opened", incident, delivery="1-x"
             )
         server.shutdown()
         thread.join()
@@ -197,6 +238,6 @@ def test_a_hostile_name_adds_no_header_and_no_line(finding: Make) -> None:
     assert "\x1b" not in mail.as_string()
     assert len([x for x in mail.get_content().splitlines() if x.startswith("Bcc")]) == 0
     printed: list[str] = []
-    Terminal(printed.append).send("opened", hostile)
+    Terminal(printed.append).send("opened", hostile, delivery="1-x")
     (line,) = printed
     assert not {"\r", "\n", "\x1b", "\u202e"} & set(line)

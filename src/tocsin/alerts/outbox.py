@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
 
-from tocsin.catalog import outbox
+from tocsin.catalog import outbox, writing
 from tocsin.errors import DeliveryError
 from tocsin.event import Incident
 
@@ -32,50 +32,91 @@ _LONGEST_PAUSE_NS = 1800 * 10**9
 
 
 class Channel(Protocol):
-    """A way to tell people.  Raise DeliveryError, and it is tried again later."""
+    """A way to tell people.  Raise DeliveryError, and it is tried again later.
+
+    *delivery* is the notification's own id, the same each time that it is tried.
+    """
 
     @property
     def name(self) -> str: ...
 
-    def send(self, change: str, incident: Incident) -> None: ...
+    def send(self, change: str, incident: Incident, *, delivery: str) -> None: ...
 
 
 def deliver(
     engine: sa.Engine,
     channels: Iterable[Channel],
     *,
+    gave_up: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
     clock: Callable[[], int] = time.time_ns,
     jitter: Callable[[], float] = random.random,
     limit: int = 100,
 ) -> int:
-    """Try each notification that is due, oldest first; return how many were taken."""
-    by_name = {channel.name: channel for channel in channels}
+    """Try what is due on each channel, oldest first; return how many were taken.
+
+    A channel is left at its first failure, so that a dead one costs the others one try a pass.
+    What is given up is told to *gave_up*; when that raises, nothing was given up yet.
+    """
+    return sum(
+        _serve(engine, channel, limit, gave_up, stop, clock, jitter)
+        for channel in channels
+        if not stop()
+    )
+
+
+def _serve(
+    engine: sa.Engine,
+    channel: Channel,
+    limit: int,
+    gave_up: Callable[[str], None],
+    stop: Callable[[], bool],
+    clock: Callable[[], int],
+    jitter: Callable[[], float],
+) -> int:
+    """One channel's pass."""
+    sent = 0
+    for row in _due(engine, channel.name, clock(), limit):
+        if stop():
+            break
+        incident = msgspec.json.decode(row.body, type=Incident)
+        delivery = f"{row.id}-{row.incident}-{row.change}"
+        try:
+            channel.send(row.change, incident, delivery=delivery)
+        except DeliveryError as error:
+            values = _after_failure(row.attempts + 1, str(error), clock(), jitter())
+            if "failed" in values:
+                # Told first: a crash before it is written down tells it twice, never not at all.
+                gave_up(
+                    f"notification {delivery} for {channel.name} given up after "
+                    f"{row.attempts + 1} tries: {error}"
+                )
+            _mark(engine, row.id, values)
+            break
+        _mark(engine, row.id, {"sent_at": clock(), "attempts": row.attempts + 1})
+        sent += 1
+    return sent
+
+
+def _due(engine: sa.Engine, channel: str, now: int, limit: int) -> Sequence[sa.Row[Any]]:
     c = outbox.c
     with engine.connect() as tx:
-        due = tx.execute(
+        return tx.execute(
             sa.select(outbox)
             .where(
                 c.sent_at.is_(None),
                 c.failed.is_(None),
-                c.next_try_at <= clock(),
-                c.channel.in_(list(by_name)),
+                c.next_try_at <= now,
+                c.channel == channel,
             )
             .order_by(c.id)
             .limit(limit)
         ).all()
-    sent = 0
-    for row in due:
-        incident = msgspec.json.decode(row.body, type=Incident)
-        try:
-            by_name[row.channel].send(row.change, incident)
-        except DeliveryError as error:
-            values = _after_failure(row.attempts + 1, str(error), clock(), jitter())
-        else:
-            values = {"sent_at": clock(), "attempts": row.attempts + 1}
-            sent += 1
-        with engine.begin() as tx:
-            tx.execute(outbox.update().where(c.id == row.id).values(**values))
-    return sent
+
+
+def _mark(engine: sa.Engine, row: int, values: dict[str, object]) -> None:
+    with writing(engine) as tx:
+        tx.execute(outbox.update().where(outbox.c.id == row).values(**values))
 
 
 def _after_failure(attempts: int, why: str, now: int, luck: float) -> dict[str, object]:

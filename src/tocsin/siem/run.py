@@ -268,8 +268,11 @@ def _chores(
 
     channels = [_channel(c) for c in settings.channels]
 
+    def gave_up(message: str) -> None:
+        house.tell(_about(Kind.SYS_CRASH, message, "DeliveryError"))
+
     def tell_people() -> None:
-        deliver(house.catalog, channels)
+        deliver(house.catalog, channels, gave_up=gave_up, stop=house.stopping.is_set)
 
     yield Chore("detection", detect, pause=0, failed=failed)
     yield Chore("key-use", tokens.flush, pause=5, failed=failed)

@@ -39,15 +39,17 @@ class Mail:
         self._timeout = timeout
         self._context = context or ssl.create_default_context()
 
-    def send(self, change: str, incident: Incident) -> None:
+    def send(self, change: str, incident: Incident, *, delivery: str) -> None:
         """Send it.  Raises DeliveryError."""
         message = compose(self._sender, self._to, change, incident)
+        message["X-Tocsin-Delivery"] = visible(delivery)
         try:
             with self._connect() as server:
                 if self._username:
                     server.login(self._username, self._password)
                 server.send_message(message)
-        except (OSError, smtplib.SMTPException) as error:
+        except (OSError, ValueError, smtplib.SMTPException) as error:
+            # ValueError: a name or password that cannot be written in what SMTP allows.
             raise DeliveryError(
                 f"{self.name}: {self._host}:{self._port}: {visible(str(error))}"
             ) from error

@@ -27,6 +27,6 @@ class Terminal:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
 
-    def send(self, change: str, incident: Incident) -> None:
+    def send(self, change: str, incident: Incident, *, delivery: str) -> None:  # noqa: ARG002  the protocol's name
         """Print it."""
         self._write(line(change, incident))

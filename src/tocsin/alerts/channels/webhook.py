@@ -1,7 +1,8 @@
 """Incidents as signed HTTP posts, to a receiver that can check who sent them and when.
 
 The address that was checked is the address that is spoken to: the name is resolved once, each
-answer must be a public address (unless private ones are allowed), and the connection goes there.
+answer must be a public address (unless private ones are allowed), and the connection goes to the
+first of them that can be reached.
 Redirects are not followed, since the next address was not checked.
 """
 
@@ -11,7 +12,7 @@ import hmac
 import ipaddress
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 import httpx2
@@ -66,40 +67,55 @@ class Webhook:
         self._clock = clock
         self._timeout = timeout
 
-    def send(self, change: str, incident: Incident) -> None:
+    def send(self, change: str, incident: Incident, *, delivery: str) -> None:
         """Post it; anything but a 2xx answer is a failure."""
         body = msgspec.json.encode({"change": change, "incident": shown(incident)})
         host = self._url.host
-        address = self._resolve(host)
         headers = {
             "Host": self._url.netloc.decode(),
             "Content-Type": "application/json",
             "User-Agent": "tocsin",
-            "Tocsin-Delivery": f"{incident.id}-{change}",
+            "Tocsin-Delivery": delivery,
             "Tocsin-Signature": sign(self._secret, int(self._clock()), body),
         }
-        # The address in the URL, the name in Host and in TLS: what was checked is what is used.
-        target = self._url.copy_with(host=address)
         try:
-            with httpx2.Client(
-                timeout=self._timeout, follow_redirects=False, trust_env=False
-            ) as client:
-                answer = client.post(
-                    target, content=body, headers=headers, extensions={"sni_hostname": host}
-                )
+            answer = self._post(self._resolve(host), body, headers)
         except httpx2.HTTPError as error:
             raise DeliveryError(f"{self.name}: {host}: {error or type(error).__name__}") from error
         if not answer.is_success:
             what = "a redirect, which is not followed" if answer.is_redirect else "a refusal"
             raise DeliveryError(f"{self.name}: {host} answered {answer.status_code}, {what}")
 
-    def _resolve(self, host: str) -> str:
+    def _post(
+        self, addresses: Sequence[str], body: bytes, headers: dict[str, str]
+    ) -> httpx2.Response:
+        """Post to the first address that can be reached, and to no other."""
+        # They share the time: a name with many addresses takes no longer than one with one.
+        timeout = httpx2.Timeout(self._timeout, connect=self._timeout / len(addresses))
+        with httpx2.Client(timeout=timeout, follow_redirects=False, trust_env=False) as client:
+            for left, address in enumerate(addresses, 1 - len(addresses)):
+                try:
+                    # The address in the URL, the name in Host and in TLS: what was checked is
+                    # what is used.
+                    return client.post(
+                        self._url.copy_with(host=address),
+                        content=body,
+                        headers=headers,
+                        extensions={"sni_hostname": self._url.host},
+                    )
+                except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                    if not left:
+                        raise
+        raise AssertionError("a name that resolves has an address")
+
+    def _resolve(self, host: str) -> list[str]:
+        """The addresses of *host*, each of them checked."""
         port = self._url.port or (443 if self._url.scheme == "https" else 80)
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise DeliveryError(f"{self.name}: {host}: cannot be resolved: {error}") from error
-        addresses = [str(info[4][0]) for info in found]
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
         if not self._allow_private:
             # All of them: a name with one public and one private answer is an attack.
             for address in addresses:
@@ -108,7 +124,7 @@ class Webhook:
                         f"{self.name}: {host} resolves to {address}, which is not a public "
                         "address; set allow_private = true if that is meant"
                     )
-        return addresses[0]
+        return addresses
 
 
 def _checked(name: str, url: str, secret: str, allow_private: bool) -> httpx2.URL:
