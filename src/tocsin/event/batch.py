@@ -73,9 +73,11 @@ def complete(frame: pl.DataFrame, names: Iterable[str] | None = None) -> pl.Data
     """*frame* with the canonical columns *names* (default: all), absent ones as null."""
     wanted = list(SCHEMA) if names is None else list(names)
     have = set(frame.columns)
-    return frame.select(
-        [pl.col(n) if n in have else pl.lit(None, dtype=SCHEMA[n]).alias(n) for n in wanted]
-    )
+    if not wanted:
+        return pl.DataFrame(height=frame.height)
+    # Beside the columns that are there, not instead of them: alone, a null is a single row.
+    absent = [pl.lit(None, dtype=SCHEMA[n]).alias(n) for n in wanted if n not in have]
+    return frame.with_columns(absent).select(wanted)
 
 
 def from_events(events: Iterable[Event]) -> pl.DataFrame:

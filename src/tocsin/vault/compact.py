@@ -7,6 +7,7 @@ checkpoint, catalog, and only then the old files and keys.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -15,7 +16,7 @@ import polars as pl
 import sqlalchemy as sa
 
 from tocsin.catalog import segments as catalog_segments
-from tocsin.errors import Damaged
+from tocsin.errors import Damaged, TocsinError
 from tocsin.event.batch import SCHEMA, complete
 from tocsin.vault import segments
 from tocsin.vault.deliveries import KEPT_NS
@@ -88,16 +89,21 @@ def _write(
 ) -> Segment:
     present = {name for segment in run for name in segment.columns}
     names = tuple(name for name in SCHEMA if name in present)
+    filters = _filters(shelves, names)
     segment = segments.make_id(run[0].first_seq)
     # A crash after this leaves a key without a file, then a file without an entry: no entry of the
     # log speaks of them, and recovery removes both.
     key = sealer.ring.create(segments.key_name(segment))
-    tables = (frame.to_arrow() for frame in _frames(shelves, names))
-    data = segments.write(tables, key, segment, stored, level=segments.COMPACT_LEVEL)
-    write_durably(segments.segment_path(sealer.directory, segment), data, disk=sealer.disk)
-    filtered = [name for name in names if name in segments.FILTERED]
-    filters = segments.build_filters(_frames(shelves, filtered))
-    segments.write_filters(sealer.directory, key, segment, filters, disk=sealer.disk)
+    try:
+        tables = (frame.to_arrow() for frame in _frames(shelves, names))
+        data = segments.write(tables, key, segment, stored, level=segments.COMPACT_LEVEL)
+        write_durably(segments.segment_path(sealer.directory, segment), data, disk=sealer.disk)
+        segments.write_filters(sealer.directory, key, segment, filters, disk=sealer.disk)
+    except Exception:
+        # Else each further try would leave one more.  What cannot be removed now, recovery does.
+        with contextlib.suppress(OSError, TocsinError):
+            sealer.remove_segment(segment)
+        raise
     return Segment(
         id=segment,
         first_seq=run[0].first_seq,
@@ -111,6 +117,13 @@ def _write(
         sealed_at=sealer.now(),
         ranges=len(stored.ranges),
     )
+
+
+def _filters(shelves: Sequence[Shelf], names: Sequence[str]) -> dict[str, bytes]:
+    """The filters of the new segment; shelves without any of their columns are not read."""
+    filtered = [name for name in names if name in segments.FILTERED]
+    having = [shelf for shelf in shelves if not shelf.columns.isdisjoint(filtered)]
+    return segments.build_filters(_frames(having, filtered))
 
 
 def _frames(shelves: Sequence[Shelf], names: Sequence[str]) -> Iterator[pl.DataFrame]:

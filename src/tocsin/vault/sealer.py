@@ -169,7 +169,7 @@ class Sealer:
             return
         state = self._ready()
         while self._retired:  # who read them reads no more
-            self._remove_segment(self._retired.pop()[1])
+            self.remove_segment(self._retired.pop()[1])
         self._commit(state, {"kind": "stop", "boot": self._boot, "at": self._clock()})
         self._boot = None
 
@@ -477,7 +477,7 @@ class Sealer:
             # Only a crash while compacting, or a catalog that lies, brings us here: ask the log.
             doubtful -= self._in_use(state.tree.size)
         for segment in sorted(doubtful):
-            self._remove_segment(segment)
+            self.remove_segment(segment)
 
     def _in_use(self, size: int) -> set[str]:
         """Segments that the log speaks of and has not replaced."""
@@ -488,7 +488,7 @@ class Sealer:
             used -= set(entry.get("replaces", ()))
         return used
 
-    def _remove_segment(self, segment: str) -> None:
+    def remove_segment(self, segment: str) -> None:
         """Remove file, filters and key; a crash in between leaves orphans for the next start."""
         for path in (
             segments.segment_path(self.directory, segment),
@@ -533,7 +533,7 @@ class Sealer:
         """Remove replaced segments once nobody can still be reading them."""
         now = time.monotonic()
         while self._retired and self._retired[0][0] <= now:
-            self._remove_segment(self._retired[0][1])
+            self.remove_segment(self._retired[0][1])
             del self._retired[0]
 
     @property

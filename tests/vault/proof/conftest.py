@@ -51,6 +51,7 @@ def rows(count: int, first: int = 0, **more: Any) -> pl.DataFrame:
     }
     columns = {k: v[:count] for k, v in columns.items()}
     columns |= {name: [value] * count for name, value in more.items()}
+    columns = {k: v for k, v in columns.items() if k not in more or more[k] is not None}
     schema = {n: SCHEMA[n] for n in SCHEMA if n in columns}
     plain = {n: pl.Int64() if n in ("time", "observed") else d for n, d in schema.items()}
     frame = pl.DataFrame({n: columns[n] for n in schema}, schema=plain)

@@ -142,3 +142,45 @@ def test_columns_that_only_some_ranges_have_stay_null_in_the_others(many: Any) -
     expected = [f"part {i // 4}" if (i // 4) % 2 else None for i in range(36)]
     assert messages == expected
     assert frame.schema["message"] == pl.String()
+
+
+def test_segments_without_any_filtered_column_are_joined_too(build: Any) -> None:
+    house = build()
+    house.begin()
+    for i in range(9):
+        house.seal(4, trace_id=None, user=None, **({"session": "s1"} if i == 4 else {}))
+    before = house.frame()
+    assert house.sealer.compact() == 9
+    assert house.frame().select(before.columns).equals(before)
+    (shelf,) = house.shelves()
+    assert shelf.maybe("session", "s1")
+    assert not shelf.maybe("session", "s2")
+    assert house.verify().verdict == "intact"
+
+
+def test_segments_of_plain_text_alone_are_joined_too(build: Any) -> None:
+    house = build()
+    house.begin()
+    for _ in range(8):
+        house.seal(3, trace_id=None, user=None)
+    assert house.sealer.compact() == 8
+    assert house.frame().height == 24
+    assert house.verify().verdict == "intact"
+
+
+@pytest.mark.parametrize("step", ["build_filters", "write", "write_filters"])
+def test_a_compaction_that_fails_leaves_neither_file_nor_key(
+    many: Any, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {p.name for p in many.directory.glob("*/*") if p.is_file()}
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise pl.exceptions.ShapeError("heights differ")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segments, step, refuse)
+        with pytest.raises(pl.exceptions.ShapeError):
+            many.sealer.compact()
+    assert {p.name for p in many.directory.glob("*/*") if p.is_file()} == files
+    assert many.sealer.compact() == 9
+    assert many.verify().verdict == "intact"
