@@ -300,6 +300,9 @@ def _serve(sealer: Sealer | TocsinError, request: _Request) -> _Answer:
     except (TocsinError, OSError) as error:
         kind = type(error).__name__ if isinstance(error, TocsinError) else "StorageFailed"
         return _Answer(error=kind, message=str(error))
+    except Exception as error:  # noqa: BLE001  the root of a process: an answer, not its end
+        # The asker recovers before anything else, as after every error.
+        return _Answer(error="VaultError", message=f"{type(error).__name__}: {error}")
     key, sealer.first_epoch_key = sealer.first_epoch_key, None
     return _Answer(msgspec.Raw(_encode(value)), key.hex() if key else None)
 

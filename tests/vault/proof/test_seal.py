@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -20,11 +20,12 @@ from tocsin.catalog import deliveries, open_catalog
 from tocsin.catalog import segments as catalog_segments
 from tocsin.errors import Damaged, KeyWrong, StorageFailed, VaultBusy, VaultClosed
 from tocsin.event.batch import SCHEMA
-from tocsin.vault import tlog
+from tocsin.vault import seal, tlog
 from tocsin.vault.disk import Disk
 from tocsin.vault.jobs import SealJob
 from tocsin.vault.keys import file_key
 from tocsin.vault.seal import SealerProcess, alone
+from tocsin.vault.sealer import Sealer
 
 
 def log_of(house: Any) -> list[dict[str, Any]]:
@@ -437,3 +438,17 @@ def test_a_catalog_opened_twice_serves_both(child: Any) -> None:
     with engine.connect() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(deliveries)) == 0
     engine.dispose()
+
+
+@pytest.mark.parametrize("verb", ["seal", "compact"])
+def test_what_nobody_foresaw_is_an_answer_and_not_the_end(verb: str) -> None:
+    class Broken:
+        def compact(self) -> int:
+            raise pl.exceptions.ShapeError("heights differ")
+
+        def seal(self, _job: SealJob) -> None:
+            raise pl.exceptions.ShapeError("heights differ")
+
+    request = seal._Request(verb, job=SealJob((), 0, 0, 0))
+    answer = seal._serve(cast("Sealer", Broken()), request)
+    assert (answer.error, answer.message) == ("VaultError", "ShapeError: heights differ")
