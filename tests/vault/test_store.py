@@ -462,6 +462,95 @@ def test_a_writer_that_dies_tells_everyone(house: Any, frames: Any, failed: Any)
     assert "a bug" in str(vault.status().writing_failed)
 
 
+def test_a_writer_that_dies_answers_what_it_has_in_hand(
+    house: Any, frames: Any, failed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = house.open()
+    held = threading.Event()
+
+    def explode(_group: object) -> None:
+        held.wait(10)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(vault, "_commit", explode)
+    batch = Batch(frames(1))
+    futures = [vault.append(batch, source="s", batch_id=name) for name in (None, "x", "x", None)]
+    held.set()
+    assert [type(failed(future)) for future in futures] == [VaultClosed] * 4
+    with pytest.raises(VaultClosed, match="a bug"):
+        vault.seal(10)
+    assert vault.status().waiting_rows == 0
+
+
+def test_a_sealing_thread_that_dies_answers_everyone(
+    house: Any, frames: Any, failed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = house.open()
+    held = threading.Event()
+
+    def explode(_epoch: object) -> bool:
+        held.wait(10)
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(vault, "_seal_epoch", explode)
+    house.put(vault, 3)
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(vault.seal, 10), pool.submit(vault.compact, 10)]
+        until = time.monotonic() + 10
+        while not (vault._compactions and vault._epochs) and time.monotonic() < until:
+            time.sleep(0.01)
+        held.set()
+        assert [type(failed(future)) for future in waiting] == [VaultClosed] * 2
+    for ask in (vault.seal, vault.compact):
+        with pytest.raises(VaultClosed, match="a bug"):
+            ask(10)
+    with pytest.raises(VaultClosed, match="a bug"):
+        vault.append(Batch(frames(1)), source="s", batch_id=None)
+    vault.close()
+    assert not vault.sealed_all
+    assert "stop" not in house.sealer.boots, "this life did not end as it should"
+
+
+def test_an_epoch_that_is_due_goes_before_a_compaction(house: Any) -> None:
+    vault = house.open(epoch_rows=10)
+    order: list[str] = []
+    first, go_on = threading.Event(), threading.Event()
+    seal = house.sealer.seal
+
+    def slow(job: Any) -> Any:
+        order.append("seal")
+        first.set()
+        assert go_on.wait(10)
+        return seal(job)
+
+    def compact() -> int:
+        order.append("compact")
+        return 0
+
+    house.sealer.seal, house.sealer.compact = slow, compact
+    house.put(vault, 10)
+    assert first.wait(10)
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(vault.compact, 10)
+        house.put(vault, 10, 10)
+        house.put(vault, 10, 20)
+        until = time.monotonic() + 10
+        while not (vault._compactions and vault.status().jobs == 3) and time.monotonic() < until:
+            time.sleep(0.01)
+        go_on.set()
+        assert asked.result(10) == 0
+    assert order == ["seal", "seal", "seal", "compact"]
+
+
+def test_a_compaction_does_not_wait_behind_an_epoch_that_cannot_be_sealed(house: Any) -> None:
+    vault = house.open(epoch_rows=10)
+    house.sealer.fail = [StorageFailed("no room")] * 1000
+    house.put(vault, 10)
+    with pytest.raises(StorageFailed, match="no room"):
+        vault.compact(10)
+    house.sealer.fail = []
+
+
 def test_waiting_wakes_as_soon_as_the_row_is_durable(house: Any) -> None:
     vault = house.open()
     assert not vault.wait(0, 0.01)

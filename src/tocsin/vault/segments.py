@@ -54,6 +54,7 @@ __all__ = [
     "build_filters",
     "filter_path",
     "from_row",
+    "is_listed",
     "key_name",
     "make_id",
     "open_shelves",
@@ -534,6 +535,13 @@ def quarantine(
     with engine.begin() as connection:
         connection.execute(sa.update(table).where(table.c.id == segment).values(quarantined=reason))
     return aside / source.name
+
+
+def is_listed(engine: sa.Engine, segment: str) -> bool:
+    """Whether the catalog knows *segment*, set aside or not.  Replaced ones it forgets."""
+    table = catalog_segments
+    with engine.connect() as connection:
+        return bool(connection.scalar(sa.select(sa.exists().where(table.c.id == segment))))
 
 
 def from_row(row: Any) -> Segment:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 import polars as pl
@@ -179,6 +179,7 @@ class Vault:
         self._duty = threading.Condition(self._lock)  # for the sealing thread
         # All that follows is guarded by the lock, but `_file`, which is the writer's own.
         self._queue: deque[Waiting] = deque()
+        self._in_hand: list[Waiting] = []  # taken off the queue, not answered yet
         self._queue_rows = 0
         self._queue_bytes = 0
         self._pending: dict[tuple[str, str], Future[Receipt]] = {}
@@ -192,7 +193,8 @@ class Vault:
         self._epochs: deque[Epoch] = deque()
         self._wishes: list[Future[Sealed]] = []
         self._compactions: deque[Future[int]] = deque()
-        self._no_more_epochs = False
+        self._no_more_epochs = False  # the writer is gone
+        self._no_more_seals = False  # the sealing thread is gone
         self._leftovers: list[Path] = []  # of failed writes: nothing in them counts
         self._cut = 0
         self._restart()
@@ -350,7 +352,7 @@ class Vault:
 
     def _alive(self) -> None:
         if self._dead is not None:
-            raise VaultClosed(f"{self._directory}: the writer died: {self._dead}") from self._dead
+            raise self._failure() from self._dead
         if self._closing:
             raise VaultClosed(f"{self._directory}: this vault is closed")
 
@@ -430,7 +432,11 @@ class Vault:
             raise StorageFailed(f"rows from seq {shelf.first_seq} on: {error}") from error
 
     def set_aside(self, shelf: Shelf, error: Exception) -> str | None:
-        """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not."""
+        """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not.
+
+        None as well when compaction replaced the file: :meth:`shelves` lists then what holds its
+        rows.
+        """
         if isinstance(shelf, HotShelf):
             return None
         name = self._shelving.set_aside(shelf, error)
@@ -503,7 +509,7 @@ class Vault:
                 jobs=len(self._epochs),
                 batches_known=len(self._deliveries),
                 repeats=self._repeats,
-                writing_failed=str(self._dead) if self._dead else self._writing_failed,
+                writing_failed=repr(self._dead) if self._dead else self._writing_failed,
                 sealing_failed=self._sealing_failed,
                 sealer_restarts=self._sealing.restarts,
                 last_sealed_at=self._last_sealed_at,
@@ -516,7 +522,8 @@ class Vault:
     def close(self) -> None:
         """Write what waits, seal it, and let go of the directory.  Closing twice is no error.
 
-        When sealing fails now, the rows stay in the write-ahead log, and the next start seals them.
+        When sealing fails now, the rows stay in the write-ahead log, the next start seals them,
+        and :attr:`sealed_all` and :meth:`status` say so.
         """
         with self._lock:
             if self._closing:
@@ -527,8 +534,32 @@ class Vault:
         for thread in self._threads:
             thread.join()
         with self._undo, _said(self._directory):
-            if not self._epochs:
+            if self._dead is None and not self._epochs:
+                self._stop()
+
+    def _stop(self) -> None:
+        """Note in the log that this life ends as it should.
+
+        The sealer may have died since it was last needed: it is begun anew, once.  If that does
+        not help, the next start sees a life that did not end in order, which is true.
+        """
+        for _ in range(2):
+            try:
+                self._recover_if_failed()
                 self._sealing.stop()
+            except Exception as error:  # noqa: BLE001  said by `status`; closing goes on
+                with self._lock:
+                    self._sealing_failed = f"{type(error).__name__}: {error}"
+            else:
+                with self._lock:
+                    self._sealing_failed = None
+                return
+
+    @property
+    def sealed_all(self) -> bool:
+        """Whether everything acknowledged is sealed; the rest waits in the write-ahead log."""
+        with self._lock:
+            return self._sealed_seq >= self._hot.next_seq
 
     def __enter__(self) -> Vault:
         return self
@@ -548,20 +579,28 @@ class Vault:
             with self._lock:
                 self._no_more_epochs = True
                 self._duty.notify()
+            self._settle()
+            if self._file is not None:  # only of a writer that died
+                with contextlib.suppress(OSError):
+                    self._file.close()
 
     def _write_once(self) -> bool:
         """One round: a group, perhaps the end of an epoch.  False when there is no more to do."""
         with self._work:
             due = self._epoch_began + self._epoch_seconds
-            while not (self._queue or self._wishes or self._closing):
+            while not (self._queue or self._wishes or self._closing or self._dead):
                 left = due - time.monotonic()
                 if left <= 0:
                     break
                 self._work.wait(left)
-            group = self._take()
+            if self._dead is not None:  # of the sealing thread: nothing would ever be sealed
+                return False
+            group = self._in_hand = self._take()
             last = self._closing and not self._queue
         if group:
             self._commit(group)
+        with self._lock:
+            self._in_hand = []
         full = self._file is not None and self._file.rows >= self._epoch_rows
         if full or last or self._wishes or time.monotonic() >= due:
             self._turn_epoch(last=last)
@@ -665,21 +704,48 @@ class Vault:
         self._epoch_began = time.monotonic()
 
     def _die(self, error: BaseException) -> None:
-        """The writer met what it was not made for: nothing more is taken, and everyone is told."""
+        """A thread met what it was not made for: nothing more is taken, and the other one ends.
+
+        What the writer has in hand it still ends and answers; each thread settles what is its own.
+        """
         with self._lock:
-            self._dead = error
-            waiting, self._queue = list(self._queue), deque()
-            pending, self._pending = list(self._pending.values()), {}
-            wishes, self._wishes = self._wishes, []
+            self._dead = self._dead or error
+            self._work.notify_all()
             self._grown.notify_all()
-        failure = VaultClosed(f"{self._directory}: the writer died: {error!r}")
-        failure.__cause__ = error
-        futures: Iterable[Future[Receipt]] = [*(w.future for w in waiting), *pending]
-        for future in futures:
-            if not future.done():
+            self._duty.notify_all()
+
+    def _settle(self) -> None:
+        """Answer everyone who waits for a thread that is gone.  Both call it at their end."""
+        with self._lock:
+            left: list[Future[Any]] = []
+            if self._no_more_epochs:
+                left += [w.future for w in (*self._in_hand, *self._queue)]
+                left += self._wishes
+                self._in_hand, self._wishes = [], []
+                self._queue.clear()
+                self._pending.clear()
+                self._queue_rows = self._queue_bytes = 0
+            if self._no_more_seals:
+                left += self._compactions
+                self._compactions.clear()
+                for epoch in self._epochs:
+                    left += epoch.waiters
+                    epoch.waiters = []
+            failure = self._failure()
+        for future in left:
+            if not future.done():  # of a group in hand, some may be answered
                 future.set_exception(failure)
-        for wish in wishes:
-            wish.set_exception(failure)
+
+    def _failure(self) -> VaultClosed:
+        """Why nothing more is done."""
+        if self._dead is None:
+            return VaultClosed(f"{self._directory}: closed before it was done")
+        failure = VaultClosed(
+            f"{self._directory}: this vault stopped at an error: {self._dead!r}; start it again, "
+            "and send again what was not acknowledged"
+        )
+        failure.__cause__ = self._dead
+        return failure
 
     # -- the sealing thread ---------------------------------------------------------------------
 
@@ -689,42 +755,62 @@ class Vault:
                 pass
         except BaseException as error:  # noqa: BLE001  the root of a thread: say it to all
             self._die(error)
+        finally:
+            with self._lock:
+                self._no_more_seals = True
+            self._settle()
 
     def _seal_once(self) -> bool:
-        """One epoch, or one compaction.  False when there is no more to do."""
+        """One epoch, or one compaction when none is due.  False when there is no more to do."""
         with self._duty:
             while not (self._epochs or self._compactions or self._no_more_epochs):
                 self._duty.wait()
             epoch = self._epochs[0] if self._epochs else None
-            wish = self._compactions.popleft() if self._compactions else None
+            wish = self._compactions.popleft() if self._compactions and not epoch else None
+        if epoch is not None:
+            return self._seal_or_wait(epoch)
         if wish is not None:
             self._compact(wish)
-        if epoch is not None and not self._seal_epoch(epoch):
-            with self._duty:
-                if self._no_more_epochs:
-                    self._give_up()
-                    return False
+        return wish is not None
+
+    def _seal_or_wait(self, epoch: Epoch) -> bool:
+        """Seal *epoch*, or wait before the next try.  False when there will be none."""
+        had_failed = self._sealing_failed is not None
+        if self._seal_epoch(epoch):
+            return True
+        with self._duty:
+            if not self._no_more_epochs:
                 self._duty.wait(RETRY_SECONDS)
-        return epoch is not None or wish is not None
+            # Closing: only the second try begins with a recovery, which may be all that is missing.
+            # If that fails too, the write-ahead log keeps the rows.
+            elif had_failed:
+                return False
+        return True
 
     def _seal_epoch(self, epoch: Epoch) -> bool:
         """Seal the oldest epoch; False when that failed, and must be tried again."""
         try:
-            if self._sealing_failed is not None:
-                # The last attempt may have ended anywhere: roll it forward before the next.
-                self._skip_sealed(self._sealing.recover())
-                if self._sealed_seq > epoch.job.first_seq:
-                    return True
+            self._recover_if_failed()
+            if not self._epochs or self._epochs[0] is not epoch:
+                return True  # it turned out to be sealed
             sealed = self._sealing.seal(epoch.job)
         except Exception as error:  # noqa: BLE001  the root of a thread: say it and try again
             with self._lock:
                 self._sealing_failed = f"{type(error).__name__}: {error}"
-                waiters, epoch.waiters = epoch.waiters, []
-            for waiter in waiters:
-                waiter.set_exception(error)
+                # Compactions come after it, so they are told as well, rather than kept waiting.
+                told: list[Future[Any]] = [*epoch.waiters, *self._compactions]
+                epoch.waiters = []
+                self._compactions.clear()
+            for future in told:
+                future.set_exception(error)
             return False
         self._sealed(epoch, sealed)
         return True
+
+    def _recover_if_failed(self) -> None:
+        """The last attempt may have ended anywhere: roll it forward before the next."""
+        if self._sealing_failed is not None:
+            self._skip_sealed(self._sealing.recover())
 
     def _sealed(self, epoch: Epoch, sealed: Sealed) -> None:
         """The rows are in the segments, and the catalog says so: forget the hot ones."""
@@ -757,22 +843,19 @@ class Vault:
             for waiter in epoch.waiters:
                 waiter.set_result(sealed)
 
-    def _give_up(self) -> None:
-        """Closing, and the sealer does not manage: the write-ahead log keeps the rows."""
-        for epoch in self._epochs:
-            for waiter in epoch.waiters:
-                waiter.set_exception(VaultClosed(f"{self._directory}: closed before it was sealed"))
-        for wish in self._compactions:
-            wish.set_exception(VaultClosed(f"{self._directory}: closed before it was compacted"))
-
     def _compact(self, wish: Future[int]) -> None:
         try:
-            wish.set_result(self._sealing.compact())
+            self._recover_if_failed()
+            count = self._sealing.compact()
         except Exception as error:  # noqa: BLE001  whoever asked is told
             with self._lock:
                 # It may have ended anywhere: the next seal rolls it forward first.
                 self._sealing_failed = f"{type(error).__name__}: {error}"
             wish.set_exception(error)
+        else:
+            with self._lock:
+                self._sealing_failed = None
+            wish.set_result(count)
 
 
 @contextlib.contextmanager
@@ -850,11 +933,17 @@ class SegmentShelving:
             return self._shelves.within()
 
     def set_aside(self, shelf: Shelf, error: Exception) -> str | None:
-        """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not."""
+        """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not.
+
+        A file that is gone because compaction replaced it is not to blame: the catalog forgets it
+        before it is removed, and :meth:`within` lists what holds its rows now.
+        """
         assert isinstance(shelf, segments.Shelf)
         try:
             shelf.check()
         except (Damaged, KeyMissing) as damage:
+            if not segments.is_listed(self._engine, shelf.segment.id):
+                return None
             reason = f"{damage} ({error})"
             segments.quarantine(self._directory, self._engine, shelf.segment.id, reason)
             return shelf.path.name
