@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,11 @@ from tocsin.cli.options import data_option, loaded
 from tocsin.cli.out import complain, put, say
 from tocsin.settings import Follow, Settings
 
-__all__ = ["command"]
+if TYPE_CHECKING:
+    from tocsin.siem.run import Up
+    from tocsin.vault.store import Status
+
+__all__ = ["command", "farewell"]
 
 
 @click.command(
@@ -48,7 +53,7 @@ def command(
     Runs until Ctrl-C.  Incidents are printed as they are opened.
     """
     from tocsin.siem import demo as story
-    from tocsin.siem.run import Up, run
+    from tocsin.siem.run import run
 
     found = loaded(data=data, listen=listen, insecure=insecure)
     settings = found.settings
@@ -73,8 +78,29 @@ def command(
         except Exception as error:  # noqa: BLE001  # the root of a thread
             complain(f"the demo could not be told: {error}")
 
-    run(settings, ready=_greet, printed=_print, beside=tell if demo else None)
-    say("tocsin has stopped; everything it acknowledged is sealed")
+    came_up: list[Up] = []
+
+    def ready(up: Up) -> None:
+        came_up.append(up)
+        _greet(up)
+
+    run(settings, ready=ready, printed=_print, beside=tell if demo else None)
+    for up in came_up:
+        vault = up.house.vault
+        (say if vault.sealed_all else complain)(farewell(vault.status()))
+
+
+def farewell(status: Status) -> str:
+    """What became of everything that was acknowledged."""
+    waiting = status.next_seq - status.sealed_seq
+    why = status.sealing_failed or status.writing_failed
+    if not waiting:
+        unnoted = f", but the log does not say that it stopped ({why})" if why else ""
+        return f"tocsin has stopped; everything it acknowledged is sealed{unnoted}"
+    return (
+        f"tocsin has stopped; {waiting} events in {status.jobs} epochs are not sealed: they wait "
+        f"in the write-ahead log for the next start{f' ({why})' if why else ''}"
+    )
 
 
 def _replace(settings: Settings, **changes: object) -> Settings:
@@ -83,10 +109,7 @@ def _replace(settings: Settings, **changes: object) -> Settings:
     return msgspec.structs.replace(settings, **changes)
 
 
-def _greet(up: object) -> None:
-    from tocsin.siem.run import Up
-
-    assert isinstance(up, Up)
+def _greet(up: Up) -> None:
     at = f"--data {up.data}"
     ours = len(up.rules.rules) + len(up.rules.correlations)
     say(
