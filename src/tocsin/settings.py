@@ -10,9 +10,11 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import Meta, Struct
@@ -45,9 +47,13 @@ class Follow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Webhook(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="webhook"):
     """Incidents as signed HTTP posts."""
 
-    url: Annotated[str, Meta(description="where to post; https, or http on loopback")]
+    url: Annotated[
+        str, Meta(description="where to post; https, or with allow_private = true also http")
+    ]
     secret: Annotated[str, Meta(description="key of the HMAC-SHA256 signature")]
-    name: Annotated[str, Meta(description="name shown in the outbox")] = "webhook"
+    name: Annotated[str, Meta(description="name in the outbox; no two webhooks may share it")] = (
+        "webhook"
+    )
     min_severity: Annotated[Severity, Meta(description="least severity that is sent")] = (
         Severity.MEDIUM
     )
@@ -69,7 +75,9 @@ class Smtp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="s
     ] = "starttls"
     username: Annotated[str, Meta(description="account; empty: none")] = ""
     password: Annotated[str, Meta(description="password of the account")] = ""
-    name: Annotated[str, Meta(description="name shown in the outbox")] = "mail"
+    name: Annotated[
+        str, Meta(description="name in the outbox; no two mail channels may share it")
+    ] = "mail"
     min_severity: Annotated[Severity, Meta(description="least severity that is sent")] = (
         Severity.HIGH
     )
@@ -151,7 +159,8 @@ def load(
 
     An unknown name in a file is an error.  An unknown ``TOCSIN_*`` variable is only reported in
     ``unknown``, since an app may share its environment with us.  Raises SettingsError, naming the
-    layer, the line where it can, and the nearest known name.
+    layer, the line where it can, and the nearest known name.  Channels and followed files are
+    looked at as far as it goes without asking anybody, and ``~`` in paths is replaced.
     """
     environ = os.environ if environ is None else environ
     directory = Path.cwd() if directory is None else directory
@@ -173,7 +182,9 @@ def load(
         for name, (value, origin) in layer.items():
             values[name] = _convert(name, value, origin)
             origins[name] = origin
-    return Loaded(Settings(**values), origins, unknown)
+    _check_channels(values.get("channels", ()), origins["channels"])
+    _check_follow(values.get("follow", ()), origins["follow"])
+    return Loaded(Settings(**_at_home(values, origins)), origins, unknown)
 
 
 def schema() -> bytes:
@@ -237,6 +248,102 @@ def _convert(name: str, value: Any, origin: str) -> Any:
         raise SettingsError(
             f'{origin}: setting "{name}": {problem[:1].lower()}{problem[1:]}; '
             "see `tocsin config schema`"
+        ) from error
+
+
+def _check_channels(channels: Sequence[Channel], origin: str) -> None:
+    """Refuse here what would refuse to start, or never deliver."""
+    seen: dict[tuple[type, str], str] = {}
+    for number, channel in enumerate(channels):
+        if isinstance(channel, Webhook):
+            place = f"channels[{number}] (webhook)"
+            problem = _wrong_webhook(channel)
+        else:
+            place = f"channels[{number}] (smtp, {channel.host})"
+            problem = _wrong_smtp(channel)
+        if problem:
+            raise SettingsError(f"{origin}: {place}: {problem}")
+        # Notifications wait under the name: two of one name would take each other's.
+        other = seen.setdefault((type(channel), channel.name), place)
+        if other != place:
+            raise SettingsError(
+                f'{origin}: {other} and {place} are both named "{channel.name}"; '
+                "give each a name of its own"
+            )
+
+
+def _wrong_webhook(channel: Webhook) -> str:
+    """What is wrong with it, without its URL, which may be as secret as its secret."""
+    try:
+        url = urlsplit(channel.url)
+        host, _ = url.hostname, url.port
+    except ValueError:  # its message would quote a part
+        return "not a url; give one such as https://hooks.example/tocsin"
+    if not host or url.username is not None or re.search(r"[\s\x00-\x1f\x7f]", channel.url):
+        return "give a url with a host, without credentials and without spaces"
+    if url.scheme != "https" and not (url.scheme == "http" and channel.allow_private):
+        return "only https is posted to; plain http needs allow_private = true"
+    if not channel.secret:
+        return "give a secret; unsigned posts cannot be told from forged ones"
+    return ""
+
+
+def _wrong_smtp(channel: Smtp) -> str:
+    if not channel.host or not channel.sender or not channel.to:
+        return "give a host, a sender and at least one receiver in to"
+    if any(not a.strip() or not a.isprintable() for a in (channel.sender, *channel.to)):
+        return "an address in sender or to is empty or has control characters"
+    if channel.password and not channel.username:
+        return "it has a password but no username; give both or neither"
+    return ""
+
+
+def _check_follow(follow: Sequence[Follow], origin: str) -> None:
+    for number, one in enumerate(follow):
+        place = f"{origin}: follow[{number}] ({one.path})"
+        if not one.path:
+            raise SettingsError(f"{place}: give a path")
+        if not _is_zone(one.tz):
+            raise SettingsError(
+                f'{place}: time zone "{one.tz}" is unknown; use a name such as Europe/Berlin, '
+                "or +02:00"
+            )
+
+
+def _is_zone(name: str) -> bool:
+    """Whether *name* is an IANA name or a fixed offset of less than a day."""
+    if name[:1] in ("+", "-"):
+        return re.fullmatch(r"[+-]([01]\d|2[0-3])(:?[0-5]\d)?", name, re.ASCII) is not None
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def _at_home(values: Mapping[str, Any], origins: Mapping[str, str]) -> dict[str, Any]:
+    """The same values, ``~`` in their paths replaced by the home directory."""
+    at_home = dict(values)
+    for name in ("data", "kek_file"):
+        at_home[name] = _expanded(values[name], origins[name])
+    if "rules" in values:
+        at_home["rules"] = [_expanded(path, origins["rules"]) for path in values["rules"]]
+    if "follow" in values:
+        at_home["follow"] = [
+            msgspec.structs.replace(one, path=_expanded(one.path, origins["follow"]))
+            for one in values["follow"]
+        ]
+    return at_home
+
+
+def _expanded(path: str, origin: str) -> str:
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError as error:
+        raise SettingsError(
+            f"{origin}: {path}: there is no such home directory; give the whole path"
         ) from error
 
 

@@ -110,3 +110,87 @@ def test_the_schema_knows_every_setting_and_explains_it() -> None:
     properties = document["$defs"]["Settings"]["properties"]
     assert set(properties) == set(Settings.__struct_fields__)
     assert all(entry.get("description") for entry in properties.values())
+
+
+HOOK = '[[channels]]\ntype = "webhook"\nurl = "https://hooks.example/1"\nsecret = "s"\n'
+MAIL = '[[channels]]\ntype = "smtp"\nhost = "mail.example"\nsender = "t@e"\nto = ["a@e"]\n'
+
+
+def test_two_channels_of_one_type_need_two_names(tmp_path: Path) -> None:
+    both = (
+        r'toml:1: channels\[0\] \(webhook\) and channels\[2\] \(webhook\) are both named "webhook"'
+    )
+    with pytest.raises(SettingsError, match=both):
+        read(tmp_path, file=HOOK + MAIL + HOOK)
+    with pytest.raises(SettingsError, match='both named "ops"'):
+        read(tmp_path, file=(MAIL + 'name = "ops"\n') * 2)
+    settings = read(
+        tmp_path, file=HOOK + HOOK + 'name = "b"\n' + MAIL + MAIL + 'name = "b"'
+    ).settings
+    assert [c.name for c in settings.channels] == ["webhook", "b", "mail", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HOOK.replace("https", "http"), "plain http needs allow_private"),
+        (HOOK.replace("https", "ftp") + "allow_private = true", "only https"),
+        (HOOK.replace("https://hooks.example", "https:"), "a url with a host"),
+        (HOOK.replace("hooks.", "user:hush@hooks."), "without credentials"),
+        (HOOK.replace("hooks.", "hooks "), "without spaces"),
+        (HOOK.replace("hooks.example", "hooks.example:99999"), "not a url"),
+        (HOOK.replace("hooks.example", "[::1"), "not a url"),
+        (HOOK.replace('"s"', '""'), "give a secret"),
+        (MAIL.replace('["a@e"]', "[]"), "at least one receiver"),
+        (MAIL.replace('"mail.example"', '""'), "give a host"),
+        (MAIL.replace('"a@e"', '"a@e\\nBcc: b@e"'), "control characters"),
+        (MAIL + 'password = "hush"', "no username"),
+        (MAIL + 'tls = "maybe"', "starttls"),
+        (HOOK.replace("hooks.example/1", "user:hush"), "not a url"),
+    ],
+)
+def test_a_channel_that_could_not_deliver_is_refused_with_its_place(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words) as refused:
+        read(tmp_path, file=text)
+    assert "tocsin.toml:1" in str(refused.value)
+    assert "hush" not in str(refused.value)
+
+
+def test_plain_http_is_taken_where_private_addresses_are(tmp_path: Path) -> None:
+    text = HOOK.replace("https://hooks.example", "http://localhost:8080") + "allow_private = true"
+    assert len(read(tmp_path, file=text).settings.channels) == 1
+
+
+@pytest.mark.parametrize("tz", ["Mars/Olympus", "", "../etc/passwd", "+2", "+25:00", "+02:99"])
+def test_an_unknown_time_zone_is_named_with_the_file_it_is_for(tmp_path: Path, tz: str) -> None:
+    with pytest.raises(SettingsError, match=r"tocsin.toml:1: follow\[0\] \(/a.log\): time zone"):
+        read(tmp_path, file=f'[[follow]]\npath = "/a.log"\ntz = "{tz}"')
+
+
+@pytest.mark.parametrize("tz", ["UTC", "Europe/Berlin", "+02:00", "-0530", "+14"])
+def test_a_time_zone_is_a_name_or_an_offset(tmp_path: Path, tz: str) -> None:
+    text = f'[[follow]]\npath = "/a.log"\ntz = "{tz}"'
+    assert read(tmp_path, file=text).settings.follow[0].tz == tz
+
+
+def test_a_file_to_follow_needs_a_path(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="give a path"):
+        read(tmp_path, file='[[follow]]\npath = ""')
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    settings = read(
+        tmp_path,
+        file='rules = ["~/rules", "./rules"]\n[[follow]]\npath = "~/logs/*.log"',
+        environ={"TOCSIN_KEK_FILE": "~/kek"},
+        flags={"data": "~/vault"},
+    ).settings
+    assert settings.data == "/home/ann/vault"
+    assert settings.kek_file == "/home/ann/kek"
+    assert settings.rules == ["/home/ann/rules", "./rules"]
+    assert settings.follow[0].path == "/home/ann/logs/*.log"
+    with pytest.raises(SettingsError, match="flag: ~nobody-here/x: there is no such home"):
+        read(tmp_path, flags={"data": "~nobody-here/x"})
