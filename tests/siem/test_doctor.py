@@ -97,16 +97,15 @@ def test_a_clock_behind_the_last_seal_is_found(data: Path, written_to: bool) -> 
 def test_a_file_that_vanishes_while_it_looks_is_no_trouble(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = os.walk
+    whole = Path.stat
 
-    def walk(
-        top: Path, **how: Callable[[OSError], object]
-    ) -> Iterator[tuple[str, list[str], object]]:
-        for place, directories, names in whole(top, onerror=how["onerror"]):
-            yield place, directories, ["gone.wal", *names]
-        how["onerror"](FileNotFoundError(2, "No such file or directory", str(data / "gone")))
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.name == "gone.wal":
+            raise FileNotFoundError(2, "No such file or directory", str(self))
+        return whole(self, follow_symlinks=follow_symlinks)
 
-    monkeypatch.setattr(os, "walk", walk)
+    (data / "gone.wal").touch(mode=0o666)
+    monkeypatch.setattr(Path, "stat", stat)
     (permissions,) = named(examine(loaded(data)), "permissions")
     assert permissions.state == "good"
     (data / "catalog.db").chmod(0o644)
