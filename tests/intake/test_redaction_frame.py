@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 
 import polars as pl
 import pytest
@@ -111,3 +112,25 @@ def test_a_secret_in_a_repeated_value_goes_from_every_row() -> None:
     frame = pl.DataFrame({"user_agent": agents, "referer": agents[::-1], "path": ["/"] * 5})
     assert redact_frame(frame).equals(redact_frame_slowly(frame))
     assert frame["user_agent"].to_list() == agents
+
+
+@pytest.mark.parametrize(
+    "escape", ['\\"', "\\\\", "%41", "%25", "\\u0041", '%41=\\"'], ids=lambda e: repr(e)
+)
+def test_lines_full_of_escapes_cost_no_more_than_their_bytes(escape: str) -> None:
+    texts = [f'1.2.3.4 - - "{i}' + escape * (10_000 // len(escape)) for i in range(200)]
+    frame = pl.DataFrame({"message": texts, "raw": texts})
+    redact_frame(frame[:1])  # compiles the patterns
+    began = time.process_time()
+    assert redact_frame(frame).equals(frame)
+    # 2 MB, twice: 2.3 s to 4.8 s with a call of Python for each escape, 0.1 s to 0.3 s now.
+    assert time.process_time() - began < 1.0
+
+
+def test_a_text_crowded_with_escapes_goes_whole_if_it_holds_a_secret_and_stays_if_not() -> None:
+    crowd = '\\"' * 5000
+    texts = [crowd, crowd + " token: expired", crowd + "password%3Dhunter2", "pin=4711 " + crowd]
+    frame = pl.DataFrame({"message": texts})
+    out = redact_frame(frame)
+    assert out["message"].to_list() == [*texts[:2], "[redacted:text]", "[redacted:text]"]
+    assert out.equals(redact_frame_slowly(frame))

@@ -50,6 +50,10 @@ LAYERS = 3
 #: A text with more secrets than this is a trap and goes as a whole.
 _MOST = 4096
 
+#: A text with more escapes than this that also holds a secret goes as a whole: finding each place
+#: again beneath three layers of escapes is the costly part, and only an attacker writes such texts.
+_MOST_ESCAPES = 512
+
 #: After this many passes that still find something, the text is a trap and goes as a whole.
 _PASSES = 6
 
@@ -209,18 +213,32 @@ _ESCAPE = re.compile(ESCAPE, re.A)
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
-def _char(escape: str) -> str:
-    if escape[0] == "%":
-        return chr(int(escape[1:], 16))
-    if len(escape) > 2:
-        code = int(escape[2:], 16)
-        return chr(code) if code < 0x100 else "\ufffd"  # no part of any secret's shape
-    return _PLAIN.get(escape[1], escape[1])
+class _Chars(dict[str, str]):
+    """Each escape's character, worked out when it is first seen."""
+
+    def __missing__(self, escape: str) -> str:
+        if escape[0] == "%":
+            char = chr(int(escape[1:], 16))
+        elif len(escape) > 2:
+            code = int(escape[2:], 16)
+            char = "\ufffd" if 0xD800 <= code < 0xE000 else chr(code)  # half a character is none
+        else:
+            char = _PLAIN.get(escape[1], escape[1])
+        if len(escape) < 5:  # the rare ones are not kept: there are too many
+            self[escape] = char
+        return char
+
+
+_CHARS = _Chars()
+_PARTED = re.compile(f"({ESCAPE})", re.A)
 
 
 def unescape(text: str) -> str:
     """*text* with one layer of escapes undone, byte by byte (good for looking, not for keeping)."""
-    return _ESCAPE.sub(lambda m: _char(m[0]), text)
+    # Cut and joined in C: a call of Python for each escape is what a hostile text would buy.
+    parts = _PARTED.split(text)
+    parts[1::2] = map(_CHARS.__getitem__, parts[1::2])
+    return "".join(parts)
 
 
 def _places(text: str, origin: list[int] | range) -> list[int]:
@@ -238,12 +256,24 @@ def _all_spans(text: str) -> list[_Span]:
     """Everything to cut from *text*, in order, without overlaps."""
     spans = _open_spans(text, text, [])
     views = [text]
+    crowded = _crowded(text)
     for _ in range(LAYERS):
-        if _ESCAPE.search(views[-1]) is None:
+        if (spans and crowded) or _ESCAPE.search(views[-1]) is None:
             break
         views.append(unescape(views[-1]))
-        spans += _open_spans(text, views[-1], views[:-1])
-    return _merge(spans)
+        crowded = crowded or _crowded(views[-1])
+        if not crowded:
+            spans += _open_spans(text, views[-1], views[:-1])
+        elif any(not _done(views[-1], span) for span in _spans(views[-1])):
+            return [_Span(0, len(text), "text")]
+    return [_Span(0, len(text), "text")] if spans and crowded else _merge(spans)
+
+
+def _crowded(text: str) -> bool:
+    """Whether *text* has more escapes than are looked for one by one."""
+    if text.count("%") + text.count("\\") <= _MOST_ESCAPES:
+        return False
+    return next(islice(_ESCAPE.finditer(text), _MOST_ESCAPES, None), None) is not None
 
 
 def _open_spans(text: str, view: str, beneath: list[str]) -> list[_Span]:
@@ -493,16 +523,27 @@ def _shapes(text: str) -> Iterator[_Span]:
     if "eyJ" in text:
         for found in _JWT.finditer(text):
             yield _Span(*found.span(1), "jwt")
-    for found in _CREDENTIALS.finditer(text):
+    # Each of these would read the whole text letter by letter; to see that no word of theirs is in
+    # it is far cheaper.
+    small = text.lower()
+    for found in _CREDENTIALS.finditer(text) if _any(small, _SCHEME_WORDS) else ():
         if _credential(found[1].lower(), found[2]):
             yield _Span(*found.span(2), found[1].lower())
-    for found in _CURL.finditer(text):
+    for found in _CURL.finditer(text) if "-u" in text else ():
         yield _Span(*found.span(1), "password")
-    for found in _BODY.finditer(text) if len(text) >= 16 else ():
+    for found in _BODY.finditer(text) if "MII" in text or "b3BlbnNz" in text else ():
         yield _Span(*found.span(), "key-material")
-    for found in _LINK.finditer(text):
+    for found in _LINK.finditer(text) if "/" in text and _any(small, _LINK_WORDS) else ():
         if looks_random(found[1], 20) and not _UUID.fullmatch(found[1]):
             yield _Span(*found.span(1), "token")
+
+
+_SCHEME_WORDS = tuple(_SCHEMES.split("|"))
+_LINK_WORDS = ("token", "reset", "magic", "invite", "activat", "verif", "confirm")
+
+
+def _any(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
 
 
 def _credential(scheme: str, value: str) -> bool:
@@ -546,7 +587,13 @@ def _keys(text: str) -> Iterator[_Span]:
         at = end
 
 
+#: Every number looked for has two digits side by side.
+_DIGITS = re.compile("[0-9][0-9]")
+
+
 def _numbers(text: str) -> Iterator[_Span]:
+    if _DIGITS.search(text) is None:
+        return
     for found in NUMBERS.finditer(text):
         kind = found.lastgroup
         if kind in {None, "s", "t", "u"}:
@@ -583,18 +630,23 @@ _SAID = re.compile(
     r"[ \t]++(?:is|was)[ \t]++[\"']?([^\s\"']{4,}+)",
     re.A | re.I,
 )
+_SAID_WORDS = ("password", "passwd", "passphrase", "secret", "token", "pin", "otp")
 _DOLLAR = re.compile(r"\$[A-Za-z0-9_]*+\$", re.A)
 
 
 def _phrases(text: str) -> Iterator[_Span]:
+    small = text.lower()
     at = 0
-    while (found := _SQL.search(text, at)) is not None:
+    while "password" in small or "identified" in small:
+        found = _SQL.search(text, at)
+        if found is None:
+            break
         at = found.end()
         span = _sql_literal(text, at)
         if span is not None:
             yield span
             at = max(at, span.end)
-    for said in _SAID.finditer(text):
+    for said in _SAID.finditer(text) if _any(small, _SAID_WORDS) else ():
         value = said[2].rstrip(".,;:!)")
         if not value.isalpha() and not harmless(value, prose=True) and not _MARKER.match(value):
             kind = (key_class(said[1]) or ("secret", False))[0]

@@ -29,7 +29,7 @@ from tocsin.event.redact import (
 from tocsin.event.schema import NAMES, Type
 from tocsin.event.sensitive import HINTS
 from tocsin.intake.columns import put
-from tocsin.intake.scan import Scanner
+from tocsin.intake.scan import Scanner, joined
 
 __all__ = ["redact_frame", "redact_frame_slowly"]
 
@@ -151,64 +151,79 @@ def _suspects(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> list[t
     names = [*texts, *lists]
     if not names:
         return []
-    found = _scan_rows(_joined(frame, texts, lists))
-    if not found:
+    whole = _joined(frame, texts, lists)
+    found = _scan_rows(whole)
+    marked = _escaped_rows(whole)
+    rows = sorted(marked.union(found)) if marked else sorted(found)
+    if not rows:
         return []
-    rows = sorted(found)
     wide = frame[names][rows]
     if lists:
         wide = wide.with_columns(pl.col(n).list.join("\n", ignore_nulls=False) for n in lists)
     hit: set[tuple[int, str]] = set()
     escaped: dict[tuple[int, str], str] = {}
     for row, values in zip(rows, wide.iter_rows(), strict=True):
-        for name, value, plain in _hit_cells(names, values, found[row]):
-            if plain:
-                hit.add((row, name))
-            else:
-                escaped[row, name] = value
+        if row in found:
+            hit.update((row, name) for name in _hit_cells(names, values, found[row]))
+        if row in marked:
+            for name, value in zip(names, values, strict=True):
+                if value is not None and ("%" in value or "\\" in value):
+                    escaped[row, name] = value
     hit.update(_beneath({k: v for k, v in escaped.items() if k not in hit}))
     return sorted(hit)
 
 
 def _hit_cells(
     names: Sequence[str], values: Sequence[str | None], hits: _Hits | None
-) -> Iterable[tuple[str, str, bool]]:
-    """(column, text, whether a secret's hint and not only an escape was seen) of the cells hit."""
+) -> Iterable[str]:
+    """The columns that were hit."""
     present = [(n, v) for n, v in zip(names, values, strict=True) if v is not None]
     if hits is None:  # too many to look at one by one
-        yield from ((n, v, True) for n, v in present)
+        yield from (n for n, _ in present)
         return
     starts = [0]
     for _, value in present:
         starts.append(starts[-1] + 1 + len(value.encode()))
-    for place, plain in sorted(hits):
+    for place in sorted(hits):
         # The line end after a cell may be the last byte of what was seen in it.
         cell = min(max(bisect_left(starts, place) - 1, 0), len(present) - 1)
-        yield *present[cell], plain
+        yield present[cell][0]
+
+
+def _escaped_rows(texts: pl.Series) -> set[int]:
+    """The rows with an escape in them.
+
+    The scan does not look for escapes: a hostile row has thousands, and each would be reported.
+    """
+    data = joined(texts)
+    if b"%" not in data and b"\\" not in data:
+        return set()
+    return set(texts.str.contains(ESCAPE).arg_true().to_list())
 
 
 def _beneath(cells: dict[tuple[int, str], str]) -> Iterable[tuple[int, str]]:
     """Of cells with escapes in them, those that hold a hint beneath one to three layers."""
+    alike: dict[str, list[tuple[int, str]]] = {}
+    for key, value in cells.items():  # message and raw are often the same
+        alike.setdefault(value, []).append(key)
     for _ in range(LAYERS):
-        if not cells:
+        undone: dict[str, list[tuple[int, str]]] = {}
+        for value, keys in alike.items():
+            text = unescape(value)
+            if text != value:
+                undone.setdefault(text, []).extend(keys)
+        if not undone:
             return
-        cells = {key: unescape(value) for key, value in cells.items()}
-        keys = list(cells)
-        found = _scan_rows(pl.Series([f"\n{v}\n" for v in cells.values()]))
-        for row, hits in found.items():
-            if hits is None or any(plain for _, plain in hits):
-                yield keys[row]
-        cells = {
-            keys[row]: cells[keys[row]]
-            for row, hits in found.items()
-            if hits is not None and not any(plain for _, plain in hits)
-        }
+        alike = undone
+        texts = list(alike)
+        for row in _scan_rows(pl.Series([f"\n{text}\n" for text in texts])):
+            yield from alike.pop(texts[row])
 
 
 # --- the scan ------------------------------------------------------------------------------------
 
-#: Of one row: (place of the last byte of a hit, whether it is more than an escape).
-_Hits = set[tuple[int, bool]]
+#: Of one row: places of the last bytes of hits.
+_Hits = set[int]
 
 
 def _joined(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> pl.Series:
@@ -231,15 +246,11 @@ def _scan_rows(texts: pl.Series) -> dict[int, _Hits | None]:
     """Hits of each row that has any; ``None`` for a row with too many to list."""
     hits = _SCANNER.scan(texts)
     found: dict[int, _Hits | None] = dict.fromkeys(hits.crowded)
-    plain = hits.ids != _ESCAPE_ID
-    for row, place, more in zip(
-        hits.rows.tolist(), hits.places.tolist(), plain.tolist(), strict=True
-    ):
+    for row, place in zip(hits.rows.tolist(), hits.places.tolist(), strict=True):
         places = found.setdefault(row, set())
         if places is not None:
-            places.add((place, more))
+            places.add(place)
     return found
 
 
-_ESCAPE_ID = len(HINTS)
-_SCANNER = Scanner([*HINTS, (ESCAPE, False)])
+_SCANNER = Scanner(HINTS)
