@@ -48,8 +48,12 @@ class Mail:
                 if self._username:
                     server.login(self._username, self._password)
                 server.send_message(message)
+        except UnicodeError as error:  # its message would quote a part of the password
+            raise DeliveryError(
+                f"{self.name}: {self._host}:{self._port}: the account, its password or an address "
+                "has characters that this server does not take"
+            ) from error
         except (OSError, ValueError, smtplib.SMTPException) as error:
-            # ValueError: a name or password that cannot be written in what SMTP allows.
             raise DeliveryError(
                 f"{self.name}: {self._host}:{self._port}: {visible(str(error))}"
             ) from error
