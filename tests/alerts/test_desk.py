@@ -12,17 +12,19 @@ import pytest
 import sqlalchemy as sa
 
 from tocsin.alerts import ChangeKind, Desk, Subscription
-from tocsin.catalog import open_catalog, outbox
+from tocsin.catalog import findings, incidents, open_catalog, outbox, suppressions
+from tocsin.catalog.box import Box
 from tocsin.errors import UsageError
 from tocsin.event import CloseReason, Entity, Finding, Severity, Status
 
 SECOND = 10**9
+BOX = Box(bytes(32))
 Make = Callable[..., Finding]
 
 
 @pytest.fixture
 def desk(catalog: sa.Engine) -> Desk:
-    return Desk(catalog, clock=lambda: 5_000 * SECOND)
+    return Desk(catalog, BOX, clock=lambda: 5_000 * SECOND)
 
 
 def test_a_finding_opens_an_incident_that_says_why(desk: Desk, finding: Make) -> None:
@@ -57,7 +59,7 @@ def test_a_worse_finding_escalates_the_incident(desk: Desk, finding: Make) -> No
 
 def test_incidents_survive_a_restart(catalog: sa.Engine, desk: Desk, finding: Make) -> None:
     desk.take([finding()])
-    assert Desk(catalog).incidents() == desk.incidents()
+    assert Desk(catalog, BOX).incidents() == desk.incidents()
 
 
 def test_one_can_be_acknowledged_and_closed_with_a_reason(desk: Desk, finding: Make) -> None:
@@ -122,7 +124,7 @@ def test_a_suppressed_finding_opens_nothing_but_is_counted(
     catalog: sa.Engine, finding: Make
 ) -> None:
     now = [1_000 * SECOND]
-    desk = Desk(catalog, clock=lambda: now[0])
+    desk = Desk(catalog, BOX, clock=lambda: now[0])
     made = desk.suppress(
         rule="brute-force",
         entity=Entity("client_ip", "203.0.113.9"),
@@ -168,7 +170,7 @@ def test_a_suppression_needs_a_target_an_owner_a_reason_and_an_end(
 
 
 def test_whom_to_tell_is_written_down_with_the_incident(catalog: sa.Engine, finding: Make) -> None:
-    desk = Desk(catalog, subscriptions=[Subscription("hook", Severity.HIGH)])
+    desk = Desk(catalog, BOX, subscriptions=[Subscription("hook", Severity.HIGH)])
     desk.take([finding()])
     desk.take([finding(count=30)])  # it grew: nobody needs to be told again
     desk.take([finding(id="f2", severity=Severity.LOW, entity=Entity("user", "eve"))])
@@ -187,7 +189,7 @@ def test_all_of_one_take_is_kept_or_nothing_of_it(
     monkeypatch.setattr(desk, "_owe", fails)
     with pytest.raises(OSError, match="disk gone"):
         desk.take([finding()])
-    assert Desk(catalog).incidents() == []
+    assert Desk(catalog, BOX).incidents() == []
 
 
 @pytest.mark.parametrize("ends", ["expiry", "lift"])
@@ -195,7 +197,9 @@ def test_an_attack_that_goes_on_after_its_muting_opens_an_incident(
     catalog: sa.Engine, finding: Make, ends: str
 ) -> None:
     now = [1_000 * SECOND]
-    desk = Desk(catalog, clock=lambda: now[0], subscriptions=[Subscription("hook", Severity.LOW)])
+    desk = Desk(
+        catalog, BOX, clock=lambda: now[0], subscriptions=[Subscription("hook", Severity.LOW)]
+    )
     made = desk.suppress(
         rule="brute-force", entity=None, owner="ann", reason="a test", expires_at=2_000 * SECOND
     )
@@ -254,7 +258,8 @@ import sys
 from pathlib import Path
 from tocsin.alerts import Desk
 from tocsin.catalog import open_catalog
-desk = Desk(open_catalog(Path(sys.argv[1])))
+from tocsin.catalog.box import Box
+desk = Desk(open_catalog(Path(sys.argv[1])), Box(bytes(32)))
 print("ready", flush=True)
 sys.stdin.readline()
 for n in range(50):
@@ -264,7 +269,7 @@ for n in range(50):
 
 def test_two_processes_on_one_catalog_lose_nothing(tmp_path: Path, finding: Make) -> None:
     path = tmp_path / "catalog.db"
-    desk = Desk(open_catalog(path))
+    desk = Desk(open_catalog(path), BOX)
     (change,) = desk.take([finding()])
     both = [
         subprocess.Popen(
@@ -288,3 +293,27 @@ def test_two_processes_on_one_catalog_lose_nothing(tmp_path: Path, finding: Make
     notes = desk.show(change.incident.id)[0].notes
     for name in ("ann", "bob"):
         assert [n.text for n in notes if n.by == name] == [*map(str, range(50))]
+
+
+def test_a_suppression_that_was_put_into_the_catalog_by_hand_mutes_nothing(
+    catalog: sa.Engine, desk: Desk, finding: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with catalog.begin() as tx:
+        tx.execute(
+            suppressions.insert().values(
+                id="x", rule=None, entity_type=None, entity_value=None, owner="root",
+                reason="maintenance", created_at=0, expires_at=2**62, hits=0, lifted=False,
+            )
+        )  # fmt: skip
+    assert len(desk.take([finding()])) == 1
+    assert "not obeyed" in caplog.text
+
+
+def test_nothing_in_the_catalog_says_whom_an_incident_is_about(
+    catalog: sa.Engine, desk: Desk, finding: Make
+) -> None:
+    desk.take([finding(entity=Entity("user", "eve@example.org"), reason="eve did it")])
+    with catalog.connect() as tx:
+        rows = [str(row) for t in (incidents, findings) for row in tx.execute(sa.select(t))]
+    assert rows
+    assert not any("eve" in row for row in rows)

@@ -13,10 +13,12 @@ import pytest
 
 from tocsin.alerts import Desk
 from tocsin.catalog import open_catalog
+from tocsin.catalog.box import Box
 from tocsin.cli.entry import main
 from tocsin.errors import Damaged, StorageFailed
 from tocsin.event import Entity, Finding, Severity
-from tocsin.siem.house import Verbs
+from tocsin.siem.house import Verbs, catalog_box
+from tocsin.vault import FileKey, KeyRing
 
 Run = Callable[..., tuple[str, str]]
 
@@ -39,6 +41,11 @@ def tocsin(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
 
 def events(tocsin: Run, query: str) -> list[dict[str, Any]]:
     return [json.loads(x) for x in tocsin("search", query, "--json")[0].splitlines()]
+
+
+def box_of(home: Path) -> Box:
+    """The vault's own box, as a running tocsin has it."""
+    return catalog_box(KeyRing(home / "data" / "keys", FileKey(kek())))
 
 
 def kek() -> Path:
@@ -169,7 +176,7 @@ def test_rules_are_listed_and_their_tests_run(tocsin: Run, tmp_path: Path) -> No
 def test_incidents_can_be_worked_on_without_a_running_tocsin(tocsin: Run, tmp_path: Path) -> None:
     tocsin("token", "create", "--source", "edge")  # makes the vault
     engine = open_catalog(tmp_path / "data" / "catalog.db")
-    (change,) = Desk(engine).take(
+    (change,) = Desk(engine, box_of(tmp_path)).take(
         [
             Finding(
                 id="f1",
@@ -227,7 +234,7 @@ def test_an_incident_is_shown_even_when_its_evidence_cannot_be_read(
         entity=Entity("client_ip", "192.0.2.7"), first_seen=1, last_seen=2, count=9,
         reason="nine failures", evidence=(0, 1),
     )  # fmt: skip
-    (change,) = Desk(engine).take([finding])
+    (change,) = Desk(engine, box_of(tmp_path)).take([finding])
     engine.dispose()
     whole = Verbs.search
 

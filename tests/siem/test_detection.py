@@ -9,6 +9,7 @@ import pytest
 
 from tocsin.alerts import Change, Desk
 from tocsin.catalog import open_catalog
+from tocsin.catalog.box import Box
 from tocsin.detect import Engine, RuleFile, compile_rules
 from tocsin.errors import Damaged
 from tocsin.event import Event, Finding, Kind
@@ -77,7 +78,7 @@ def entries(first: int, count: int) -> Entries:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:
-    return Desk(open_catalog(tmp_path / "catalog.db"))
+    return Desk(open_catalog(tmp_path / "catalog.db"), Box(bytes(32)))
 
 
 def detection(desk: Desk, memory: Memory, count: int = 5, pause: float = 3600) -> Detection:

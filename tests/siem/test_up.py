@@ -55,6 +55,9 @@ def test_attacks_in_a_gateway_log_become_an_incident_that_people_can_work_on(up:
     (closed,) = up.rows("incidents", "list")
     assert (closed["status"], closed["close_reason"]) == ("closed", "benign")
     decisions = up.rows("search", 'kind:authz_admin message:"incident closed"')
+    # Nobody who has the disk, but not the key, reads whom it is about.
+    for file in (path for path in up.data.rglob("*") if path.is_file()):
+        assert b"198.51.100.7" not in file.read_bytes(), file
     assert decisions[0]["attributes"] == {
         "incident": incident["id"],
         "reason": "benign",

@@ -1,8 +1,9 @@
 """Consequences: findings become incidents, and people are told."""
 
-from tocsin.alerts.desk import Change, ChangeKind, Desk, Subscription, Suppression
+from tocsin.alerts.desk import Change, ChangeKind, Desk, Subscription
 from tocsin.alerts.grouping import GAP_NS, group
 from tocsin.alerts.outbox import Channel, deliver
+from tocsin.alerts.records import Suppression
 
 __all__ = [
     "GAP_NS",

@@ -15,12 +15,11 @@ from uuid import uuid4
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from tocsin.alerts.grouping import GAP_NS, absorb, belongs, kind_of, open_incident
-from tocsin.catalog import findings as findings_table
-from tocsin.catalog import incidents as incidents_table
-from tocsin.catalog import outbox, suppressions, writing
+from tocsin.alerts.records import Records, Suppression
+from tocsin.catalog import suppressions, writing
+from tocsin.catalog.box import Box
 from tocsin.errors import UsageError
 from tocsin.event import CloseReason, Entity, Finding, Incident, Note, Severity, Status
 
@@ -57,31 +56,20 @@ class Subscription(msgspec.Struct, frozen=True):
     min_severity: Severity
 
 
-class Suppression(msgspec.Struct, frozen=True, kw_only=True):
-    """What somebody asked not to be told about.  Evidence and counts are kept all the same."""
-
-    id: str
-    rule: str | None  #: None: any rule
-    entity: Entity | None  #: None: any entity
-    owner: str
-    reason: str
-    created_at: int
-    expires_at: int
-    hits: int
-
-
 class Desk:
     """Incidents in the catalog.  Safe to use from several threads and processes."""
 
     def __init__(
         self,
         engine: sa.Engine,
+        box: Box,
         *,
         gap_ns: int = GAP_NS,
         subscriptions: Sequence[Subscription] = (),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._engine = engine
+        self._records = Records(box)
         self._gap_ns = gap_ns
         self._subscriptions = tuple(subscriptions)
         self._clock = clock
@@ -94,7 +82,7 @@ class Desk:
         now = self._clock()
         changes: dict[str, Change] = {}
         with writing(self._engine) as tx:
-            muting = _active(tx, now)
+            muting = self._records.suppressions(tx, now)
             for finding in arrived:
                 change = self._place(tx, finding, muting, now)
                 if change is not None:
@@ -105,23 +93,19 @@ class Desk:
     def _place(
         self, tx: sa.Connection, finding: Finding, muting: list[Suppression], now: int
     ) -> Change | None:
-        row = tx.execute(
-            sa.select(findings_table.c.incident, findings_table.c.body).where(
-                findings_table.c.id == finding.id
-            )
-        ).one_or_none()
-        if row is not None:
-            before = msgspec.json.decode(row.body, type=Finding)
+        known = self._records.finding(tx, finding.id)
+        if known is not None:
+            home, before = known
             if before == finding:
                 return None  # a repeat after a crash
-            incident = _load(tx, row.incident)
+            incident = self._records.load(tx, home)
             if incident is not None:
-                _keep(tx, finding, row.incident)
+                self._records.keep(tx, finding, home)
                 return self._grow(tx, incident, finding, before, now)
             # It began while muted.  Whether it still is, is asked each time that it grows.
         muted_by = next((s for s in muting if _mutes(s, finding)), None)
         if muted_by is not None:
-            _keep(tx, finding, "")
+            self._records.keep(tx, finding, "")
             tx.execute(
                 suppressions.update()
                 .where(suppressions.c.id == muted_by.id)
@@ -132,27 +116,16 @@ class Desk:
         if incident is None:
             incident = open_incident(finding, now)
             incident = _noted(incident, now, "tocsin", ChangeKind.OPENED, finding.reason)
-            _keep(tx, finding, incident.id)
-            _save(tx, incident)
+            self._records.keep(tx, finding, incident.id)
+            self._records.save(tx, incident)
             return Change(ChangeKind.OPENED, incident)
-        _keep(tx, finding, incident.id)
+        self._records.keep(tx, finding, incident.id)
         return self._grow(tx, incident, finding, None, now)
 
     def _home(self, tx: sa.Connection, finding: Finding) -> Incident | None:
         """The incident, not closed, that *finding* belongs to."""
-        c = incidents_table.c
-        bodies = tx.scalars(
-            sa.select(c.body)
-            .where(
-                c.entity_type == finding.entity.type,
-                c.entity_value == finding.entity.value,
-                c.status != Status.CLOSED,
-            )
-            .order_by(c.last_seen.desc())
-        )
         kind = kind_of(finding)
-        for body in bodies:
-            incident = msgspec.json.decode(body, type=Incident)
+        for incident in self._records.about(tx, finding.entity):
             same = kind in incident.owasp[:1] if finding.owasp else incident.rule == finding.rule
             if same and belongs(incident, finding, self._gap_ns):
                 return incident
@@ -176,28 +149,19 @@ class Desk:
             kind = ChangeKind.ESCALATED
         if kind is not ChangeKind.GREW:
             grown = _noted(grown, now, "tocsin", kind, finding.reason)
-        _save(tx, grown)
+        self._records.save(tx, grown)
         return Change(kind, grown)
 
     def _owe(self, tx: sa.Connection, changes: Iterable[Change], now: int) -> None:
         """Write down who must be told; the outbox delivers."""
-        rows = [
-            {
-                "channel": subscription.channel,
-                "incident": change.incident.id,
-                "change": str(change.kind),
-                "body": msgspec.json.encode(change.incident).decode(),
-                "created_at": now,
-                "attempts": 0,
-                "next_try_at": now,
-            }
+        notices = [
+            (subscription.channel, str(change.kind), change.incident)
             for change in changes
             if change.kind in TOLD
             for subscription in self._subscriptions
             if change.incident.severity.rank >= subscription.min_severity.rank
         ]
-        if rows:
-            tx.execute(outbox.insert(), rows)
+        self._records.owe(tx, notices, now)
 
     # What people see and decide.
 
@@ -205,22 +169,14 @@ class Desk:
         self, *, status: Status | None = None, severity: Severity | None = None, limit: int = 0
     ) -> list[Incident]:
         """Incidents, the latest opened first; *severity* is the least shown; limit 0 means all."""
-        c = incidents_table.c
-        query = sa.select(c.body).order_by(c.opened_at.desc(), c.id)
-        if status is not None:
-            query = query.where(c.status == status)
-        if severity is not None:
-            query = query.where(c.severity >= severity.rank)
-        if limit:
-            query = query.limit(limit)
         with self._engine.connect() as tx:
-            return [msgspec.json.decode(body, type=Incident) for body in tx.scalars(query)]
+            return self._records.incidents(tx, status, severity, limit)
 
     def show(self, incident_id: str) -> tuple[Incident, list[Finding]]:
         """One incident and its findings; a unique beginning of the id is enough."""
         with self._engine.connect() as tx:
-            incident = _find(tx, incident_id)
-            return incident, _findings_of(tx, incident.id)
+            incident = self._records.find(tx, incident_id)
+            return incident, self._records.findings_of(tx, incident.id)
 
     def acknowledge(self, incident_id: str, *, by: str, text: str = "") -> Incident:
         """Somebody takes it.  A closed incident must be reopened first."""
@@ -263,9 +219,9 @@ class Desk:
         text: str,
     ) -> Incident:
         with writing(self._engine) as tx:
-            incident = step(_find(tx, incident_id))
+            incident = step(self._records.find(tx, incident_id))
             incident = _noted(incident, self._clock(), by, kind, text)
-            _save(tx, incident)
+            self._records.save(tx, incident)
         return incident
 
     # What people do not want to be told.
@@ -294,26 +250,13 @@ class Desk:
             hits=0,
         )
         with writing(self._engine) as tx:
-            tx.execute(
-                suppressions.insert().values(
-                    id=made.id,
-                    rule=rule,
-                    entity_type=entity.type if entity else None,
-                    entity_value=entity.value if entity else None,
-                    owner=owner,
-                    reason=reason,
-                    created_at=now,
-                    expires_at=expires_at,
-                    hits=0,
-                    lifted=False,
-                )
-            )
+            self._records.suppress(tx, made)
         return made
 
     def muted(self) -> list[Suppression]:
         """Those in force."""
         with self._engine.connect() as tx:
-            return _active(tx, self._clock())
+            return self._records.suppressions(tx, self._clock())
 
     def lift(self, suppression_id: str) -> None:
         """End a suppression now."""
@@ -339,84 +282,6 @@ def _stronger(old: Change | None, new: Change) -> Change:
 def _noted(incident: Incident, at: int, by: str, kind: ChangeKind, text: str) -> Incident:
     note = Note(at=at, by=by, action=str(kind), text=text)
     return msgspec.structs.replace(incident, notes=(*incident.notes, note))
-
-
-def _keep(tx: sa.Connection, finding: Finding, incident_id: str) -> None:
-    values = {
-        "incident": incident_id,
-        "last_seen": finding.last_seen,
-        "body": msgspec.json.encode(finding).decode(),
-    }
-    tx.execute(
-        insert(findings_table)
-        .values(id=finding.id, **values)
-        .on_conflict_do_update(index_elements=["id"], set_=values)
-    )
-
-
-def _save(tx: sa.Connection, incident: Incident) -> None:
-    values = {
-        "rule": incident.rule,
-        "status": str(incident.status),
-        "severity": incident.severity.rank,
-        "entity_type": incident.entity.type,
-        "entity_value": incident.entity.value,
-        "opened_at": incident.opened_at,
-        "last_seen": incident.last_seen,
-        "body": msgspec.json.encode(incident).decode(),
-    }
-    tx.execute(
-        insert(incidents_table)
-        .values(id=incident.id, **values)
-        .on_conflict_do_update(index_elements=["id"], set_=values)
-    )
-
-
-def _load(tx: sa.Connection, incident_id: str) -> Incident | None:
-    body = tx.scalar(sa.select(incidents_table.c.body).where(incidents_table.c.id == incident_id))
-    return msgspec.json.decode(body, type=Incident) if body else None
-
-
-def _find(tx: sa.Connection, incident_id: str) -> Incident:
-    c = incidents_table.c
-    bodies = tx.scalars(
-        sa.select(c.body).where(c.id.startswith(incident_id, autoescape=True)).limit(2)
-    ).all()
-    if incident_id and len(bodies) == 1:
-        return msgspec.json.decode(bodies[0], type=Incident)
-    exact = _load(tx, incident_id) if bodies else None
-    if exact is not None:
-        return exact
-    what = "more than one begins like that" if bodies else "there is none of that id"
-    raise UsageError(f"incident {incident_id!r}: {what}; see `tocsin incidents list`")
-
-
-def _findings_of(tx: sa.Connection, incident_id: str) -> list[Finding]:
-    bodies = tx.scalars(
-        sa.select(findings_table.c.body).where(findings_table.c.incident == incident_id)
-    )
-    found = [msgspec.json.decode(body, type=Finding) for body in bodies]
-    return sorted(found, key=lambda f: (f.first_seen, f.id))
-
-
-def _active(tx: sa.Connection, now: int) -> list[Suppression]:
-    c = suppressions.c
-    rows = tx.execute(
-        sa.select(suppressions).where(c.expires_at > now, ~c.lifted).order_by(c.created_at)
-    )
-    return [
-        Suppression(
-            id=r.id,
-            rule=r.rule,
-            entity=Entity(r.entity_type, r.entity_value) if r.entity_type is not None else None,
-            owner=r.owner,
-            reason=r.reason,
-            created_at=r.created_at,
-            expires_at=r.expires_at,
-            hits=r.hits,
-        )
-        for r in rows
-    ]
 
 
 def _mutes(suppression: Suppression, finding: Finding) -> bool:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
-import msgspec
 import sqlalchemy as sa
 
+from tocsin.alerts.records import Records
 from tocsin.catalog import outbox, writing
+from tocsin.catalog.box import Box
 from tocsin.errors import DeliveryError
 from tocsin.event import Incident
 
@@ -45,6 +46,7 @@ class Channel(Protocol):
 
 def deliver(
     engine: sa.Engine,
+    box: Box,
     channels: Iterable[Channel],
     *,
     gave_up: Callable[[str], None],
@@ -59,7 +61,7 @@ def deliver(
     What is given up is told to *gave_up*; when that raises, nothing was given up yet.
     """
     return sum(
-        _serve(engine, channel, limit, gave_up, stop, clock, jitter)
+        _serve(engine, Records(box), channel, limit, gave_up, stop, clock, jitter)
         for channel in channels
         if not stop()
     )
@@ -67,6 +69,7 @@ def deliver(
 
 def _serve(
     engine: sa.Engine,
+    records: Records,
     channel: Channel,
     limit: int,
     gave_up: Callable[[str], None],
@@ -76,13 +79,14 @@ def _serve(
 ) -> int:
     """One channel's pass."""
     sent = 0
-    for row in _due(engine, channel.name, clock(), limit):
+    with engine.connect() as tx:
+        due = records.owed(tx, channel.name, clock(), limit)
+    for row in due:
         if stop():
             break
-        incident = msgspec.json.decode(row.body, type=Incident)
-        delivery = f"{row.id}-{row.incident}-{row.change}"
+        delivery = row.delivery
         try:
-            channel.send(row.change, incident, delivery=delivery)
+            channel.send(row.change, row.incident, delivery=delivery)
         except DeliveryError as error:
             values = _after_failure(row.attempts + 1, str(error), clock(), jitter())
             if "failed" in values:
@@ -96,22 +100,6 @@ def _serve(
         _mark(engine, row.id, {"sent_at": clock(), "attempts": row.attempts + 1})
         sent += 1
     return sent
-
-
-def _due(engine: sa.Engine, channel: str, now: int, limit: int) -> Sequence[sa.Row[Any]]:
-    c = outbox.c
-    with engine.connect() as tx:
-        return tx.execute(
-            sa.select(outbox)
-            .where(
-                c.sent_at.is_(None),
-                c.failed.is_(None),
-                c.next_try_at <= now,
-                c.channel == channel,
-            )
-            .order_by(c.id)
-            .limit(limit)
-        ).all()
 
 
 def _mark(engine: sa.Engine, row: int, values: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tocsin import query
 from tocsin.alerts import Desk, Subscription
 from tocsin.alerts.desk import Suppression
 from tocsin.catalog import open_catalog, segments
+from tocsin.catalog.box import Box
 from tocsin.errors import Damaged, KeyMissing, UsageError
 from tocsin.event import CloseReason, Entity, Event, Finding, Incident, Kind, Severity, Status
 from tocsin.event.batch import Batch, from_events
@@ -94,16 +95,21 @@ class Verbs:
     def __init__(
         self,
         catalog: sa.Engine,
-        desk: Desk,
+        desk: Callable[[], Desk],
         *,
         shelves: Callable[[int | None, int | None], Sequence[Shelf]],
         set_aside: Callable[[Shelf, Exception], str | None],
         tell: Callable[[Event], None],
         clock: Callable[[], int],
     ) -> None:
-        self.catalog, self.desk = catalog, desk
+        self.catalog, self._desk = catalog, desk
         self._shelves, self._set_aside = shelves, set_aside
         self._tell, self._clock = tell, clock
+
+    @property
+    def desk(self) -> Desk:
+        """Where the incidents stand."""
+        return self._desk()
 
     def search(
         self, text: str, *, since: int | None, until: int | None, limit: int
@@ -286,17 +292,25 @@ class Direct(Verbs):
         catalog = open_catalog(data / _CATALOG)
         super().__init__(
             catalog,
-            Desk(catalog, gap_ns=int(settings.incident_gap_seconds * 10**9), clock=clock),
+            cache(lambda: self._open_desk(clock)),
             shelves=self._view,
             set_aside=lambda _shelf, _error: None,  # a reader changes nothing
             tell=self._append,
             clock=clock,
         )
 
-    def _view(self, _since: int | None, _until: int | None) -> Sequence[Shelf]:
+    def _keys(self) -> KeyRing:
+        """The ring, opened when something is to be read: listing tokens needs no key."""
         if self._ring is None:
             self._ring = KeyRing(self._data / "keys", key_source(self._settings))
-        return view(self._data, self._ring, self.catalog)
+        return self._ring
+
+    def _open_desk(self, clock: Callable[[], int]) -> Desk:
+        gap_ns = int(self._settings.incident_gap_seconds * 10**9)
+        return Desk(self.catalog, catalog_box(self._keys()), gap_ns=gap_ns, clock=clock)
+
+    def _view(self, _since: int | None, _until: int | None) -> Sequence[Shelf]:
+        return view(self._data, self._keys(), self.catalog)
 
     def _append(self, event: Event) -> None:
         source = key_source(self._settings, create=True)
@@ -320,9 +334,13 @@ class Direct(Verbs):
         self.catalog.dispose()
 
 
-def _hash_key(ring: KeyRing) -> bytes:
-    """With which identifiers are hashed: made once, so that they stay recognisable."""
-    name = "identifiers"
+def catalog_box(ring: KeyRing) -> Box:
+    """What people's names and addresses are sealed with in the catalog."""
+    return Box(_secret(ring, "catalog"))
+
+
+def _secret(ring: KeyRing, name: str) -> bytes:
+    """A secret of the vault's own, made once."""
     return ring.get(name) if name in ring.names() else ring.create(name)
 
 
@@ -347,15 +365,18 @@ class House(Verbs):
         )
         self.ring = self.vault.ring
         #: The only way in, with this vault's own key for session ids and API keys.
-        self.admit = partial(admit, key=_hash_key(self.ring))
+        self.admit = partial(admit, key=_secret(self.ring, "identifiers"))
+        self.box = catalog_box(self.ring)
+        desk = Desk(
+            catalog,
+            self.box,
+            gap_ns=int(settings.incident_gap_seconds * 10**9),
+            subscriptions=subscriptions(settings.channels),
+            clock=clock,
+        )
         super().__init__(
             catalog,
-            Desk(
-                catalog,
-                gap_ns=int(settings.incident_gap_seconds * 10**9),
-                subscriptions=subscriptions(settings.channels),
-                clock=clock,
-            ),
+            lambda: desk,
             shelves=self.vault.shelves,
             set_aside=self.vault.set_aside,
             tell=self.tell,

@@ -272,7 +272,7 @@ def _chores(
         house.tell(_about(Kind.SYS_CRASH, message, "DeliveryError"))
 
     def tell_people() -> None:
-        deliver(house.catalog, channels, gave_up=gave_up, stop=house.stopping.is_set)
+        deliver(house.catalog, house.box, channels, gave_up=gave_up, stop=house.stopping.is_set)
 
     yield Chore("detection", detect, pause=0, failed=failed)
     yield Chore("key-use", tokens.flush, pause=5, failed=failed)
