@@ -546,8 +546,12 @@ def test_a_compaction_does_not_wait_behind_an_epoch_that_cannot_be_sealed(house:
     vault = house.open(epoch_rows=10)
     house.sealer.fail = [StorageFailed("no room")] * 1000
     house.put(vault, 10)
+    until = time.monotonic() + 10
+    while vault.status().sealing_failed is None and time.monotonic() < until:
+        time.sleep(0.01)
     with pytest.raises(StorageFailed, match="no room"):
         vault.compact(10)
+    assert vault.status().jobs == 1
     house.sealer.fail = []
 
 
