@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tocsin.catalog import open_catalog
@@ -48,6 +48,7 @@ class Clumsy:
             raise RuntimeError("not now")
 
 
+@settings(deadline=None)  # on a busy machine any example may take long
 @given(
     st.integers(0, 60),
     st.lists(st.booleans(), max_size=20),

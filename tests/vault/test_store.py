@@ -495,9 +495,12 @@ def test_a_sealing_thread_that_dies_answers_everyone(
     monkeypatch.setattr(vault, "_seal_epoch", explode)
     house.put(vault, 3)
     with ThreadPoolExecutor() as pool:
-        waiting = [pool.submit(vault.seal, 10), pool.submit(vault.compact, 10)]
+        waiting: list[Future[Any]] = [pool.submit(vault.seal, 10)]
         until = time.monotonic() + 10
-        while not (vault._compactions and vault._epochs) and time.monotonic() < until:
+        while not vault._epochs and time.monotonic() < until:
+            time.sleep(0.01)
+        waiting.append(pool.submit(vault.compact, 10))
+        while not vault._compactions and time.monotonic() < until:
             time.sleep(0.01)
         held.set()
         assert [type(failed(future)) for future in waiting] == [VaultClosed] * 2
