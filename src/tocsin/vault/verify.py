@@ -13,37 +13,29 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
-import json
-import sqlite3
+import os
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import file_digest
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow
-import pyarrow.compute
-import pyarrow.parquet
-import pyarrow.parquet.encryption
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tocsin.vault import merkle
+from tocsin.vault import verify_catalog as catalog
+from tocsin.vault import verify_files as files
 from tocsin.vault import verify_formats as formats
-from tocsin.vault.verify_history import File, History
+from tocsin.vault.verify_history import SEGMENT, File, History
 from tocsin.vault.verify_report import LIMITS, Problem, Report
+from tocsin.vault.verify_rows import read_rows
 
 __all__ = ["LIMITS", "Problem", "Report", "verify"]
-pa: Any = pyarrow
-pc: Any = pyarrow.compute
-pq: Any = pyarrow.parquet
-pe: Any = pyarrow.parquet.encryption
 
 Progress = Callable[[str, int, int], None]  #: what, bytes done, bytes in all
-
-
-_UNREADABLE = (OSError, ValueError, KeyError, TypeError, StopIteration, pa.ArrowException)
 
 
 class _Stop(Exception):
@@ -63,8 +55,9 @@ def verify(
 
     *vkey* is the log's public key as noted elsewhere; without it the one in the vault is taken.
     """
-    check = _Check(directory, kek, epoch_key, now, on_progress or (lambda *_: None))
+    check = _Check(directory.absolute(), kek, epoch_key, now, on_progress or (lambda *_: None))
     with contextlib.suppress(_Stop):
+        check.beside()
         check.keys()
         tail = check.wal()  # before the log: what is sealed meanwhile is then simply covered twice
         check.log(vkey)
@@ -83,6 +76,8 @@ class _Check:
         self.report = Report()
         self.secrets: dict[str, bytes] = {}
         self.history = History("")
+        self.log_files: set[Path] = set()  #: that belong to it
+        self.whole: set[str] = set()  #: segments whose files are those promised
 
     # -- telling ----------------------------------------------------------------------------------
 
@@ -104,17 +99,42 @@ class _Check:
             self.report.rules[rule] = said
 
     def _name(self, file: Path | str) -> str:
-        return str(file.relative_to(self.directory) if isinstance(file, Path) else file)
+        """Relative to the vault, for a person."""
+        inside = isinstance(file, Path) and file.is_relative_to(self.directory)
+        return files.shown(os.path.relpath(file, self.directory) if inside else str(file))
 
     def read(self, rule: str, path: Path) -> bytes | None:
         """The file's bytes; None, and told, when there are none to be had."""
         try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            self.wrong(rule, path, "", "missing")
-        except OSError as error:
-            self.unread(rule, path, f"cannot be read: {error.strerror}")
+            return files.read_regular(path)
+        except (files.Unfit, OSError) as error:
+            self.refused(rule, path, error)
         return None
+
+    def refused(self, rule: str, path: Path, error: Exception) -> None:
+        """Why a file could not be had."""
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self.wrong(rule, path, "", "missing")
+        elif isinstance(error, OSError):
+            self.unread(rule, path, f"cannot be read: {error.strerror}")
+        else:
+            self.wrong(rule, path, "", str(error))
+
+    # -- what lies beside the evidence ------------------------------------------------------------
+
+    def beside(self) -> None:
+        """What was set aside, what is no file, and what nobody makes."""
+        lost, lines = files.lost_and_kept(self.directory / "quarantine")
+        if lost:
+            self.note(f"{lost} acknowledged rows were lost, as was found and written down")
+        self.report.notes += lines
+        for path, said in files.beside(self.directory):
+            if isinstance(said, OSError):
+                self.unread("files", path, f"cannot be listed: {said.strerror}")
+            elif said in (files.LINK, files.UNFINISHED):
+                self.note(f"{self._name(path)}: {said}")
+            else:
+                self.wrong("files", path, "", said)
 
     # -- keys -------------------------------------------------------------------------------------
 
@@ -166,13 +186,13 @@ class _Check:
     def log(self, vkey: str | None) -> None:
         """V1 to V4: promise, tiles, entries, times, MACs."""
         path = self.directory / "log" / "checkpoint"
-        if not path.exists() and not any(self.directory.glob("segments/*.parquet")):
-            self.unread("V1", path, "no vault here, or an empty one: there is no checkpoint")
+        if not os.path.lexists(path):
+            self._no_log(path)
             raise _Stop
         key = self._verifier(vkey)
         origin, size, root = self._checkpoint(path, key)
         self.report.entries = size
-        chain = formats.Chain(self.epoch_key) if self.epoch_key else None
+        chain = None if self.epoch_key is None else formats.Chain(self.epoch_key)
         self.history = History(key)
         total = self._tiles(size, chain, origin)
         self.report.next_seq = self.history.next_seq
@@ -185,14 +205,30 @@ class _Check:
         self.held("V2")
         self._clock()
         self._macs(size, chain)
+        self._strays(size)
         self._live_epoch_key(size, chain)
         self.report.rules |= dict.fromkeys(("V6", "V7", "V8", "V9", "V10"), "not used")
+
+    def _no_log(self, path: Path) -> None:
+        """Without a checkpoint: was there ever one?"""
+        sealed = int.from_bytes(self.secrets.get("epoch", b"")[:8], "little")
+        made = formats.remains(self.directory)
+        if sealed:
+            said = f"has sealed {sealed} entries, and there is no log of them: it was removed"
+            self.wrong("V4", "keys/epoch.key", "", said)
+        if made:
+            self.wrong("V1", path, "", f"missing, though there is {self._name(min(made))}")
+        if not sealed and not made:
+            said = "no vault here, or an empty one: there is no checkpoint"
+            if self.kek is None and (self.directory / "keys" / "epoch.key").exists():
+                said += "; with the key one could tell whether there ever was"
+            self.unread("V1", path, said)
 
     def _verifier(self, vkey: str | None) -> str:
         path = self.directory / "log" / "vkey"
         data = self.read("V1", path)
         found = (data or b"").decode(errors="replace")
-        wanted = f"{vkey.strip()}\n" if vkey else found
+        wanted = found if vkey is None else f"{vkey.strip()}\n"
         if data is not None and found != wanted:
             self.wrong("V1", path, "", "is not the public key that was noted elsewhere")
         return wanted.removesuffix("\n")
@@ -214,14 +250,13 @@ class _Check:
 
     def _tiles(self, size: int, chain: formats.Chain | None, origin: str) -> bytes:
         """Entries, each checked; the tiles they make, compared; the root."""
-        log, seen = self.directory / "log", set[Path]()
+        log = self.directory / "log"
         levels: list[list[bytes]] = [[]]
         counts = [0]
-        beyond = formats.next_files(log, size)
         for number in range(-(-size // 256)):
             bundle, data = self._bundle(log, number, min(256, size - 256 * number))
             ends = list(itertools.accumulate(2 + len(entry) for entry in bundle))
-            self._compare(log, "tile/entries", number, data, ends, seen)
+            self._compare(log, "tile/entries", number, data, ends)
             for place, entry in enumerate(bundle):
                 said = self.history.add(entry)
                 if said:
@@ -231,7 +266,7 @@ class _Check:
                     chain.add(levels[0][-1], origin)
             level = 0
             while len(levels[level]) == 256:
-                self._hashes(log, level, counts[level], levels[level], seen)
+                self._hashes(log, level, counts[level], levels[level])
                 if level + 1 == len(levels):
                     levels.append([])
                     counts.append(0)
@@ -240,12 +275,7 @@ class _Check:
                 level += 1
         for level, hashes in enumerate(levels):
             if hashes:
-                self._hashes(log, level, counts[level], hashes, seen)
-        for path in (p for p in (log / "tile").rglob("*") if p.is_file() and p not in seen):
-            if path.suffix == ".tmp" or path in beyond:
-                self.note(f"{self._name(path)}: left by an unfinished write")
-            else:
-                self.wrong("V1", path, "", "no part of this log")
+                self._hashes(log, level, counts[level], hashes)
         return merkle.frontier_root(
             [p for hashes in reversed(levels) for p in formats.peaks(hashes)]
         )
@@ -261,26 +291,19 @@ class _Check:
             raise _Stop
         return bundle, data
 
-    def _hashes(self, log: Path, level: int, number: int, hashes: Any, seen: set[Path]) -> None:
+    def _hashes(self, log: Path, level: int, number: int, hashes: Any) -> None:
         ends = range(32, 32 * len(hashes) + 1, 32)
-        self._compare(log, f"tile/{level}", number, b"".join(hashes), ends, seen)
+        self._compare(log, f"tile/{level}", number, b"".join(hashes), ends)
 
     def _compare(
-        self,
-        log: Path,
-        folder: str,
-        number: int,
-        data: bytes,
-        ends: Sequence[int],
-        seen: set[Path],
+        self, log: Path, folder: str, number: int, data: bytes, ends: Sequence[int]
     ) -> None:
         """The tile is *data*, and each older part of it that still lies there is its start."""
         whole = log / formats.place(folder, number, 256)
-        parts = {p for p in whole.with_name(f"{whole.name}.p").glob("*") if p.name.isdigit()}
-        for path in parts | {log / formats.place(folder, number, len(ends))}:
+        for path in formats.widths(whole) | {log / formats.place(folder, number, len(ends))}:
             width = 256 if path == whole else int(path.name)
             if 0 < width <= len(ends):
-                seen.add(path)
+                self.log_files.add(path)
                 if self.read("V1", path) not in (None, data[: ends[width - 1]]):
                     self.wrong("V1", path, "", "does not hold what the entries make")
 
@@ -288,7 +311,7 @@ class _Check:
         late = self.now - self.history.at
         if not self.history.stopped and late > 2 * self.history.epoch_ns:
             said = f"the last word is {late / 1e9:.0f} s old, and no stop follows it"
-            if self.epoch_key:
+            if self.epoch_key is not None:
                 self.wrong("V3", "log", f"entry {self.report.entries - 1}", said)
             else:
                 self.note(f"{said}: the service died, or entries were cut")
@@ -301,6 +324,7 @@ class _Check:
             self.wrong("V4", "log", "entry 0", "begins with another epoch key than the one given")
         for number in range(-(-size // 256)):
             path, width = log / formats.place("macs", number, 256), min(256, size - 256 * number)
+            self.log_files.add(path)
             data = self.read("V4", path)
             if data is None:
                 continue
@@ -313,13 +337,26 @@ class _Check:
                 self.wrong("V4", path, f"entry {256 * number + at}", "was not sealed with its key")
         self.held("V4", "held" if chain else "not checked: the first epoch key was not given")
 
+    def _strays(self, size: int) -> None:
+        """What lies in the log's folder and is no part of it."""
+        log = self.directory / "log"
+        known = self.log_files | {log / "checkpoint", log / "vkey", log / "sealer.lock"}
+        beyond = formats.next_files(log, size)
+        for path, said in files.walk(log):
+            if said is not None or path in known:
+                continue  # told already
+            if files.is_temporary(path) or path in beyond:
+                self.note(f"{self._name(path)}: {files.UNFINISHED}")
+            else:
+                self.wrong("V1", path, "", "no part of this log")
+
     def _live_epoch_key(self, size: int, chain: formats.Chain | None) -> None:
         """The key that seals next has seen every entry there is: none was cut off."""
         if self.kek is None:
             return
         before, path = self.secrets.get("epoch"), "keys/epoch.key"
-        if before is None or "signing" not in self.secrets:
-            self.wrong("keys", path, "", "missing, or keys/signing.key is")
+        if before is None or len(before) != 40 or "signing" not in self.secrets:
+            self.wrong("keys", path, "", "missing or no epoch key, or keys/signing.key is missing")
             return
         seen, key = struct.unpack("<Q32s", before)
         # A sealer at work may have moved on since the keys were read; it never moves back.
@@ -338,16 +375,15 @@ class _Check:
         total = sum(file.size for file in self.history.live.values())
         for name, file in self.history.live.items():
             path = folder / f"{name}.parquet"
-            if self._is_same(path, file) and self.kek is not None:
-                self._rows(path, name, file)
+            self._file(path, name, file)
             done += file.size
             self.tell(path.name, done, total)
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.suffix == ".parquet" and path.stem in self.history.live:
+        for path, said in files.walk(folder):
+            if said is not None or (path.suffix == ".parquet" and path.stem in self.history.live):
                 continue
-            known = path.stem in self.history.replaced or path.suffix == ".tmp"
-            ahead = path.stem[:20].isdigit() and int(path.stem[:20]) >= self.report.next_seq
-            if known or ahead:
+            known = path.stem in self.history.replaced or files.is_temporary(path)
+            named = re.fullmatch(rf"{SEGMENT}\.parquet", path.name)
+            if known or (named and int(path.name[:20]) >= self.report.next_seq):
                 self.note(f"{self._name(path)}: no longer or not yet promised")
             else:
                 self.wrong("files", path, "", "no entry of the log speaks of it")
@@ -357,62 +393,30 @@ class _Check:
         self.held("files")
         self.held("V5", "not checked: without keys" if self.kek is None else "held")
 
-    def _is_same(self, path: Path, file: File) -> bool:
+    def _file(self, path: Path, name: str, file: File) -> None:
         try:
-            with path.open("rb") as opened:
-                same = file_digest(opened, "sha256").hexdigest() == file.sha256
-        except FileNotFoundError:
-            self.wrong("files", path, "", "missing")
-            return False
-        except OSError as error:
-            self.unread("files", path, f"cannot be read: {error.strerror}")
-            return False
-        if not same or path.stat().st_size != file.size:
-            self.wrong("files", path, "", "is not the file that was promised")
-        return True
+            with files.open_regular(path) as opened:
+                same = os.fstat(opened.fileno()).st_size == file.size
+                if same and file_digest(opened, "sha256").hexdigest() == file.sha256:
+                    self.whole.add(name)
+                else:
+                    self.wrong("files", path, "", "is not the file that was promised")
+                if self.kek is not None:
+                    self._rows(path, opened, name, file)
+        except (files.Unfit, OSError) as error:
+            self.refused("files", path, error)
 
-    def _rows(self, path: Path, name: str, file: File) -> None:
+    def _rows(self, path: Path, opened: BufferedReader, name: str, file: File) -> None:
+        """V5: the rows of one segment."""
         key = self.secret(f"seg.{name}")
         if key is None:
             self.wrong("keys", f"keys/seg.{name}.key", "", "missing: the segment cannot be read")
             return
-        properties = pe.create_decryption_properties(key, aad_prefix=name.encode())
-        try:
-            with pq.ParquetFile(path, decryption_properties=properties) as opened:
-                head = json.loads(opened.metadata.metadata[b"tocsin"])
-                seeds = {r["first_seq"]: bytes.fromhex(r["seed"]) for r in head["ranges"]}
-                waiting, groups = None, iter(range(opened.num_row_groups))
-                for manifest in file.manifests:
-                    while waiting is None or waiting.num_rows < manifest["rows"]:
-                        group = opened.read_row_group(next(groups))
-                        waiting = pa.concat_tables([waiting, group]) if waiting else group
-                    table = waiting.slice(0, manifest["rows"])
-                    waiting = waiting.slice(manifest["rows"])
-                    self._range(path, table, manifest, seeds[manifest["first_seq"]])
-                if (waiting is not None and waiting.num_rows) or next(groups, None) is not None:
-                    self.wrong("V5", path, "", "holds more rows than were promised")
-        except _UNREADABLE as error:
-            self.wrong("V5", path, "", f"does not authenticate, or is cut: {error}")
-
-    def _range(self, path: Path, table: Any, manifest: Mapping[str, Any], seed: bytes) -> None:
-        """V5: the rows of one manifest."""
-        first, count = manifest["first_seq"], manifest["rows"]
-        place = f"rows {first} to {first + count - 1}"
-        fields = [formats.Column(*line.split(":")) for line in manifest["schema"]]
-        strange = formats.strange_columns(table, fields)
-        if strange:
-            self.wrong("V5", path, place, strange)
-            return
-        seqs = table["seq"].to_numpy()
-        times = pc.min_max(pc.cast(table["time"], pa.int64())).as_py()
-        if not np.array_equal(seqs, np.arange(first, first + count)):
-            self.wrong("V5", path, place, "the rows are not numbered as promised")
-        elif [times["min"], times["max"]] != [manifest["time_min"], manifest["time_max"]]:
-            self.wrong("V5", path, place, "other times than promised")
-        elif merkle.root(list(formats.leaves(table, fields, seed))).hex() != manifest["row_root"]:
-            self.wrong("V5", path, place, "the rows do not have the root that was promised")
-        else:
-            self.report.rows += count
+        for found in read_rows(opened, key, name, file.manifests):
+            if isinstance(found, int):
+                self.report.rows += found
+            else:
+                self.wrong("V5", path, *found)
 
     def secret(self, name: str, *, again: bool = False) -> bytes | None:
         """A key, also one that was made after the keys were read."""
@@ -428,21 +432,16 @@ class _Check:
     def catalog(self) -> None:
         """What the catalog lists is what the log promises, or searches miss rows."""
         path = self.directory / "catalog.db"
-        if not path.exists():
+        if not os.path.lexists(path):
             self.note("catalog.db: missing; it is made again from the log")
             return
+        if not catalog.is_plain(path):
+            return  # told already
         try:
-            with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as file:
-                listed = {row[0] for row in file.execute("SELECT id FROM segments")}
-        except sqlite3.Error as error:
-            self.note(f"catalog.db: cannot be read ({error}); it can be made again")
-            return
-        lost = set(self.history.live) - listed - {self.history.newest}
-        extra = {n for n in listed - set(self.history.live) if int(n[:20]) < self.report.next_seq}
-        if lost:
-            self.wrong("files", path, "", f"does not list {len(lost)} segments, as {min(lost)}")
-        if extra - self.history.replaced:
-            self.wrong("files", path, "", f"lists segments that are not promised: {min(extra)}")
+            for place, said in catalog.complaints(path, self.history, self.whole):
+                self.wrong("files", path, place, f"{said}; {catalog.WAY_OUT}")
+        except catalog.Unreadable as error:
+            self.unread("files", path, f"cannot be read: {error}")
 
     # -- the unsealed tail ------------------------------------------------------------------------
 
@@ -451,9 +450,9 @@ class _Check:
         found: list[formats.Wal] = []
         for name, first, path in formats.wal_files(self.directory / "wal"):
             try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                continue  # sealed since it was listed
+                data = files.read_regular(path, most=None)
+            except (FileNotFoundError, files.Unfit):
+                continue  # sealed since it was listed, or told already
             except OSError as error:
                 self.unread("V11", path, f"cannot be read: {error.strerror}")
                 continue
@@ -464,14 +463,14 @@ class _Check:
                 found.append(formats.read_wal(path, first, data, bytes.fromhex(name), key))
         return found
 
-    def unsealed(self, files: Sequence[formats.Wal]) -> None:
+    def unsealed(self, tail: Sequence[formats.Wal]) -> None:
         """The tail continues the last manifest without a hole; counted apart."""
         if self.kek is None:
             self.held("V11", "not checked: without keys")
             return
         seq = self.report.next_seq
-        for i, file in enumerate(files):
-            limit = min((later.first_seq for later in files[i + 1 :]), default=None)
+        for i, file in enumerate(tail):
+            limit = min((later.first_seq for later in tail[i + 1 :]), default=None)
             if limit is not None and limit <= self.report.next_seq:
                 continue  # all of it is sealed
             if file.damaged:

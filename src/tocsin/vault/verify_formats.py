@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from tocsin.vault import merkle
+from tocsin.vault.verify_files import FOLDER, WAL_NAME, walk
 
 __all__ = [
     "TYPES",
@@ -47,9 +48,11 @@ __all__ = [
     "place",
     "read_promise",
     "read_wal",
+    "remains",
     "split_bundle",
     "strange_columns",
     "wal_files",
+    "widths",
 ]
 
 # pyarrow has no types: one Any at its door is worth more than an ignore at each call.
@@ -250,7 +253,7 @@ def split_bundle(data: bytes) -> list[bytes] | None:
 def wal_files(folder: Path) -> list[tuple[str, int, Path]]:
     """File id, first seq and path of each file of the write-ahead log, in order of their making."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    found = [m for m in map(re.compile(r"(\d{20})-([0-9a-f]{32})\.wal").fullmatch, names) if m]
+    found = [m for m in map(WAL_NAME.fullmatch, names) if m]
     return sorted((m[2], int(m[1]), folder / m[0]) for m in found)
 
 
@@ -270,7 +273,11 @@ def generation(kek: bytes) -> bytes:
 
 
 def is_pair(private: bytes, public: bytes) -> bool:
-    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw() == public
+    try:
+        made = Ed25519PrivateKey.from_private_bytes(private).public_key()
+    except ValueError:  # too short to be one
+        return False
+    return made.public_bytes_raw() == public
 
 
 def place(folder: str, number: int, width: int) -> str:
@@ -283,13 +290,28 @@ def place(folder: str, number: int, width: int) -> str:
 def next_files(log: Path, size: int) -> set[Path]:
     """What a seal that was interrupted may have written beyond *size* entries."""
     number, width = divmod(size, 256)
-    files = {log / place("tile/entries", number, width + 1)}
+    files = {log / place("tile/entries", number, width + 1), log / place("macs", number, 256)}
     level = 0
     while True:
         files.add(log / place(f"tile/{level}", number, width + 1))
         if width < 255:
             return files
         level, (number, width) = level + 1, divmod(number, 256)
+
+
+def remains(directory: Path) -> list[Path]:
+    """What only a log with a checkpoint leaves in a vault."""
+    log = directory / "log"
+    tiles = {path for path, said in walk(log / "tile") if said != FOLDER} - next_files(log, 0)
+    return sorted(
+        [*tiles, *directory.glob("segments/*.parquet"), *directory.glob("keys/seg.*.key")]
+    )
+
+
+def widths(whole: Path) -> set[Path]:
+    """The incomplete versions of a tile that lie there."""
+    names = re.compile("[1-9][0-9]{0,2}")
+    return {p for p in whole.with_name(f"{whole.name}.p").glob("*") if names.fullmatch(p.name)}
 
 
 def peaks(hashes: Sequence[bytes]) -> Iterator[bytes]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-__all__ = ["File", "History"]
+__all__ = ["SEGMENT", "File", "History"]
+
+#: The name of a segment, as a regular expression.
+SEGMENT = "[0-9]{20}-[0-9a-f]{8}"
+
+#: What is counted in an entry.
+NUMBERS = ("at", "sealed_at", "epoch", "epoch_ns", "first_seq", "last_seq", "next_seq", "rows",
+           "file_bytes", "time_min", "time_max", "ranges")  # fmt: skip
 
 #: Kinds of entries that a newer tocsin writes; without their rules nothing can be said of them.
 LATER = {"erasure", "erasure_done", "retention", "policy"}
@@ -23,6 +31,25 @@ class File:
     size: int
     manifests: list[Mapping[str, Any]]  #: of the ranges in it, ascending
 
+    @property
+    def columns(self) -> set[str]:
+        """Columns that are not null throughout."""
+        lines = itertools.chain.from_iterable(m["schema"] for m in self.manifests)
+        return {line.split(":")[0] for line in lines} - {"seq"}
+
+    def facts(self) -> dict[str, Any]:
+        """What the catalog should say of it."""
+        return {
+            "first_seq": self.manifests[0]["first_seq"],
+            "last_seq": self.manifests[-1]["last_seq"],
+            "rows": sum(m["rows"] for m in self.manifests),
+            "time_min": min(m["time_min"] for m in self.manifests),
+            "time_max": max(m["time_max"] for m in self.manifests),
+            "bytes": self.size,
+            "sha256": self.sha256,
+            "ranges": len(self.manifests),
+        }
+
 
 class History:
     """The log's story so far.  *vkey* is the public key that it must begin with."""
@@ -31,6 +58,7 @@ class History:
         self.live: dict[str, File] = {}
         self.replaced: set[str] = set()
         self.newest = ""  #: segment of the newest entry about one
+        self.newest_is_last = False  #: no other entry came after that
         self.next_seq = 0
         self.at = 0  #: wall clock of the last word about time
         self.stopped = True
@@ -57,6 +85,10 @@ class History:
         kind = entry["kind"]
         if entry["v"] != 1 or (index == 0) != (kind == "key"):
             return f"a {kind!r} of version {entry['v']} has no place here"
+        odd = [name for name in NUMBERS if type(entry.get(name, 0)) is not int]
+        if odd or not re.fullmatch(SEGMENT, entry.get("segment", f"{0:020d}-{0:08x}")):
+            return f"says nothing sensible of {odd[0] if odd else 'its segment'}"
+        self.newest_is_last = kind in ("manifest", "rewrite")
         if kind == "key":
             self.commitment = entry["epoch_commitment"]
             good = entry["vkey"] == self._vkey and entry["use"] == "signing"
@@ -121,10 +153,15 @@ class History:
             return "replaces segments that are not there, or not neighbours"
         if (entry["first_seq"], entry["last_seq"] + 1) != (edges[0][0], edges[-1][1]):
             return "does not hold the rows of what it replaces"
+        file = File(entry["file_sha256"], entry["file_bytes"], manifests)
+        same = {"rows", "time_min", "time_max"}
+        if {n: entry[n] for n in same} != {n: v for n, v in file.facts().items() if n in same}:
+            return "counts other rows or times than those of what it replaces"
+        if len(entry["columns"]) != len(file.columns) or set(entry["columns"]) != file.columns:
+            return "names other columns than those of what it replaces"
         for name in entry["replaces"]:
             del self.live[name]
             self.replaced.add(name)
-        file = File(entry["file_sha256"], entry["file_bytes"], manifests)
         self.live[entry["segment"]] = file
         self.newest = entry["segment"]
         return None

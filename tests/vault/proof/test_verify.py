@@ -295,6 +295,10 @@ def test_a_rewrite_with_stolen_live_keys_is_seen_at_t2_and_not_at_t1(house: Any)
         entry["file_sha256"], entry["file_bytes"] = sha256(data).hexdigest(), len(data)
 
     forged(house, forge)
+    with house.catalog.begin() as connection:
+        table, told = catalog_segments, {"sha256": sha256(data).hexdigest(), "bytes": len(data)}
+        change = sa.update(table).where(table.c.id == shelf.segment.id).values(told)
+        connection.execute(change)
     assert rules(house, mac=False) == set(), "at T1 this is the documented no"
     assert rules(house) == {"V4"}
 
