@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from tocsin.vault.verify import Report
 
 __all__ = ["command"]
+
+_EPOCH_KEY = 32  #: bytes
+_VKEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]{40,60}={0,2}")
+_LONGEST = 4096  #: bytes of a file with a key
 
 
 @click.command(
@@ -49,8 +54,10 @@ def command(
     from tocsin.vault.verify import verify
 
     settings = loaded(data=data).settings
-    place = Path(settings.data)
-    if not (place / "log").is_dir() and not (place / "wal").is_dir():
+    place = Path(settings.data).absolute()
+    first_key, public = _hex(epoch_key), _public(vkey)
+    # Keys are enough: they can tell that the log they belong to was taken away.
+    if not any((place / name).is_dir() for name in ("log", "wal", "segments", "keys")):
         raise UsageError(f"{place}: there is no vault here")
     with Progress("verifying", None) as progress:
 
@@ -60,8 +67,8 @@ def command(
         report = verify(
             place,
             None if no_key else key_source(settings).fetch(place),
-            epoch_key=_hex(epoch_key),
-            vkey=Path(vkey).read_text().strip() if vkey else None,
+            epoch_key=first_key,
+            vkey=public,
             now=time.time_ns(),
             on_progress=hear,
         )
@@ -73,12 +80,43 @@ def command(
 
 
 def _hex(path: str | None) -> bytes | None:
+    """The first epoch key, out of the file that the auditor keeps."""
     if path is None:
         return None
     try:
-        return bytes.fromhex(Path(path).read_text())
+        key = bytes.fromhex(_text(path))
     except ValueError as error:
         raise UsageError(f"{path}: not a key in hex digits: {error}") from error
+    if len(key) != _EPOCH_KEY:
+        raise UsageError(
+            f"{path}: holds {len(key)} bytes in hex digits, and an epoch key has {_EPOCH_KEY}; "
+            "give the file with the key that was shown when the vault was made"
+        )
+    return key
+
+
+def _public(path: str | None) -> str | None:
+    """The log's public key, as noted elsewhere."""
+    if path is None:
+        return None
+    text = _text(path).strip()
+    if not _VKEY.fullmatch(text):
+        raise UsageError(
+            f"{path}: not the public key of a log (name+8 hex digits+base64); give a copy of "
+            "log/vkey that was made when the vault was"
+        )
+    return text
+
+
+def _text(path: str) -> str:
+    """What somebody noted in a file, or hands over in a pipe."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_LONGEST).decode("ascii")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not a text; a key is written in plain letters") from error
 
 
 def _facts(report: Report) -> dict[str, object]:
