@@ -75,6 +75,38 @@ def test_no_canary_survives_in_any_carrier() -> None:
         ("Cookie: sid=abc; theme=dark", "Cookie: [redacted:cookie]"),
         ("/reset/8a7b6c5d4e3f2a1b0c9d8e7f", "/reset/[redacted:token]"),
         ("password=[redacted:x]hunter2", "password=[redacted:password]"),
+        ("<password>S9x</password>", "<password>[redacted:password]</password>"),
+        (
+            "<a:apiKey type='1'><![CDATA[S9x]]></a:apiKey>",
+            "<a:apiKey type='1'><![CDATA[[redacted:api-key]]]></a:apiKey>",
+        ),
+        ("<password><v>S9x</v></password>", "<password>[redacted:password]</password>"),
+        (
+            '<add key="DbPassword" value="S9x"/>',
+            '<add key="DbPassword" value="[redacted:password]"/>',
+        ),
+        (
+            '{"NAME": "X-Custom-Token", "Value": "S9x"}',
+            '{"NAME": "X-Custom-Token", "Value": "[redacted:token]"}',
+        ),
+        ('["--password", "S9x"]', '["--password", "[redacted:password]"]'),
+        ("mysql -u root -pS9x shop; ls -pq", "mysql -u root -p[redacted:password] shop; ls -pq"),
+        (
+            "sshpass -p S9x ssh h -p 22x",
+            "sshpass -p [redacted:password] ssh h -p [redacted:password]",
+        ),
+        ("redis-cli -h r -a S9x", "redis-cli -h r -a [redacted:password]"),
+        ("contraseña=S9x&a=1", "contraseña=[redacted:password]&a=1"),
+        ("CONTRASEN\u0303A=S9x", "CONTRASEN\u0303A=[redacted:password]"),
+        ("?contrase%C3%B1a=S9x", "?contrase%C3%B1a=[redacted:password]"),
+        ('{"\\u5bc6\\u7801":"S9x"}', '{"\\u5bc6\\u7801":"[redacted:password]"}'),
+        ("Пароль: S9x", "Пароль: [redacted:password]"),
+        (
+            "passwort=S9x mot_de_passe=S9x",
+            "passwort=[redacted:password] mot_de_passe=[redacted:password]",
+        ),
+        ("senha=S9x clave=S9x", "senha=[redacted:password] clave=[redacted:password]"),
+        ("wachtwoord=S9x heslo=S9x", "wachtwoord=[redacted:password] heslo=[redacted:password]"),
     ],
 )
 def test_the_secret_goes_and_the_rest_stays(text: str, clean: str) -> None:
@@ -101,6 +133,12 @@ def test_the_secret_goes_and_the_rest_stays(text: str, clean: str) -> None:
         '{"password": null, "token": "", "secret": true, "pin": "****"}',
         "h:00112233445566778899aabbccddeeff",
         "git@github.com:org/repo.git http://host:8080/a/b@c",
+        '<span title="a">token</span> <password/> <password></password> <code>E1001</code>',
+        '{"name": "page_token", "value": "abc"} {"name": "bob", "value": "x"}',
+        '["--verbose", "--password", "--host"] ["token", "refresh"]',
+        "mysql -p shop",
+        "mysql: ready; tar -pxf a",
+        "密 码 enclave=1",
         "/token/introspect /password/reset /auth/login /verify/email",
     ],
 )
@@ -190,6 +228,34 @@ def test_secrets_in_structures_go_at_any_depth_and_json_stays_json() -> None:
     }
 
 
+def test_secrets_beside_their_name_and_secrets_as_keys_go_from_structures() -> None:
+    jwt_key = "a1b2c3d4e5f6a7b8c9d0"
+    value = {
+        "headers": [{"Name": "X-Custom-Token", "VALUE": "S9x"}, {"name": "accept", "value": "a/b"}],
+        "pairs": [["X-Token", "S9x"], ["accept", "a/b"]],
+        "args": ["mysql", "-u", "root", "-pS9x", "--password", "S9x", "--host", "h"],
+        "tokens": {jwt_key: {"age": 1}, jwt_key[::-1]: {"age": 2}, "live": 3},
+        "passwords": {"hunter2": "bob", "bob": "hunter3"},
+        "4111 1111 1111 1111": 1,
+    }
+    clean = redact_value(value)
+    assert clean == {
+        "headers": [
+            {"Name": "X-Custom-Token", "VALUE": "[redacted:token]"},
+            {"name": "accept", "value": "a/b"},
+        ],
+        "pairs": [["X-Token", "[redacted:token]"], ["accept", "a/b"]],
+        "args": [
+            *("mysql", "-u", "root", "-p[redacted:password]"),
+            *("--password", "[redacted:password]", "--host", "h"),
+        ],
+        "tokens": {"[redacted:token]": {"age": 1}, "[redacted:token]+": {"age": 2}, "live": 3},
+        "passwords": {"[redacted:password]": "[redacted:password]", "bob": "[redacted:password]"},
+        "[redacted:card]": 1,
+    }
+    assert redact_value(clean) is clean
+
+
 def test_what_is_nested_beyond_reason_is_dropped_rather_than_kept() -> None:
     deep: Any = "password=hunter2"
     for _ in range(100_000):
@@ -207,7 +273,7 @@ def test_a_line_of_a_printed_key_goes_and_a_hash_stays() -> None:
 
 
 HOSTILE = (
-    ["a", "eyJ", "eyJaaaaaaaaaa.", "password=", "password: ", "=:", "\\", '\\"', "%41", "%2541", "a://a:", "://a:b", "4111 1111 ", "1-1-", "[redacted:jwt]", "[redacted:", "password=[", '"password":"', "code=", "identified by '", "password $a$ ", "-----BEGIN PRIVATE KEY-----", "sk-aaaa", "bearer aaaaaaaa ", "/token/", "token=a,b=c,", "cookie: a=b; ", "''", "GB82", "--token ", "-u a:", "pin:1,2=", "A1b2", "é"]
+    ["a", "eyJ", "eyJaaaaaaaaaa.", "password=", "password: ", "=:", "\\", '\\"', "%41", "%2541", "a://a:", "://a:b", "4111 1111 ", "1-1-", "[redacted:jwt]", "[redacted:", "password=[", '"password":"', "code=", "identified by '", "password $a$ ", "-----BEGIN PRIVATE KEY-----", "sk-aaaa", "bearer aaaaaaaa ", "/token/", "token=a,b=c,", "cookie: a=b; ", "''", "GB82", "--token ", "-u a:", "pin:1,2=", "A1b2", "é", "<password>", "<password a='", 'name="token" value="', '"--password","', "mysql -pa ", "密码:"]
 )  # fmt: skip
 
 

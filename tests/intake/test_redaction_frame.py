@@ -24,6 +24,7 @@ PIECES = (
     "4111|1111|1111|1111 378282246310005 DE89370400440532013000 GB82|WEST|1234|5698|7654|32 078-05-1120 AB123456C "
     "12345678Z 44051401359 86095742719 ghp_0123456789abcdefghijABCDEFGHIJ012345 AKIAIOSFODNN7EXAMPLE hunter2 a1 "
     "postgres://bob:hunter2@db/x -----BEGIN|PRIVATE|KEY----- sk-a1b2c3d4e5f6g7h8i9j0 true null [redacted:jwt] "
+    "<password> <pin|x='1'> </password> \"name\" \"value\" --token \", mysql| -pS9x contraseña 密码 heslo contrase\\u00f1a "
     "/reset-password/8a7b6c5d4e3f2a1b0c9d8e7f %3D %22 %20 %41 %2541 \\x3d \\u003d \\u6f22 \\\" \\\\ \\n \\/ = : => , ; & "
     "| $$ ' \" '' \"\" [ ] { } ( ) @ . - _ Ä 漢 \x00 is was /a ? 1 22 123456"
 ).split()  # fmt: skip

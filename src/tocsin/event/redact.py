@@ -16,12 +16,13 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from tocsin.event.sensitive import (
     IBAN_START,
+    NAMING,
     NUMBERS,
     SHAPES,
     card,
@@ -136,7 +137,7 @@ def _walk(value: Any, kind: str | None) -> Any:
     if isinstance(value, dict):
         return _walk_dict(value, kind)
     if isinstance(value, (list, tuple)):
-        items = [_walk(item, kind) for item in value]
+        items = _walk_items(value, kind)
         return (
             value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
         )
@@ -149,15 +150,102 @@ def _walk(value: Any, kind: str | None) -> Any:
     return value
 
 
+def _walk_items(items: Sequence[Any], kind: str | None) -> list[Any]:
+    """A list cleaned: what follows the name of a secret in it is one."""
+    clean: list[Any] = []
+    new: Any
+    paired = bool(items) and all(_is_pair(item) for item in items)
+    program = any(isinstance(item, str) and _CLIENT.search(item) for item in items)
+    before: Any = None
+    for item in items:
+        if paired and kind is None and (pair := _name_class(item[0])) is not None:
+            new = [item[0], _walk_as(item[1], pair, kind)]
+            clean.append(item if new[1] is item[1] else type(item)(new))
+        elif kind is None and isinstance(item, str) and (named := _option_class(before)):
+            clean.append(item if _OPTION.fullmatch(item) else _leaf(item, named))
+        elif program and isinstance(item, str) and item[:2] == "-p" and item[2:]:
+            masked = _ONLY_MARKERS.fullmatch(item, 2)
+            clean.append(item if masked else "-p" + marker("password"))
+        else:
+            clean.append(_walk(item, kind))
+        before = item
+    return clean
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and len(item) == 2 and isinstance(item[0], str)
+
+
+def _option_class(item: Any) -> str | None:
+    """Class of the secret that follows ``--password`` in a list of arguments."""
+    if not isinstance(item, str) or _OPTION.fullmatch(item) is None:
+        return None
+    found = key_class(item)
+    return found[0] if found is not None and not found[1] else None
+
+
+_OPTION = re.compile(r"--[A-Za-z][\w.\-]{0,127}|-[A-Za-z]", re.A)
+_CLIENT = re.compile(r"(?:\A|[/\\])(?:mysql|mariadb|sshpass)[a-z_\-]{0,16}(?:\.exe)?\Z", re.A)
+
+
+def _name_class(name: Any) -> tuple[str, bool] | None:
+    """Class of what is called *name*, if that can be a name and not a sentence."""
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        return None
+    return key_class(name)
+
+
+_NAME = re.compile(r"[A-Za-z0-9_.\- ]{1,128}", re.A)
+_NAMES = frozenset("name key header field param parameter".split())
+_VALUES = frozenset("value val values content".split())
+
+
+def _named_by(value: dict[Any, Any]) -> tuple[str, bool] | None:
+    """Class of the value in ``{"name": "X-Token", "value": ...}``."""
+    keys = {key.lower(): key for key in value if isinstance(key, str)}
+    if not _VALUES.intersection(keys):
+        return None
+    for name in _NAMES.intersection(keys):
+        found = _name_class(value[keys[name]])
+        if found is not None:
+            return found
+    return None
+
+
+def _walk_as(item: Any, found: tuple[str, bool], kind: str | None) -> Any:
+    """*item* cleaned as what stands under a name of class *found*."""
+    inner, picky = found
+    if not picky:
+        return _walk(item, inner)
+    hit = isinstance(item, str) and looks_random(item, 16)
+    return _leaf(item, inner) if hit else _walk(item, kind)
+
+
 def _walk_dict(value: dict[Any, Any], kind: str | None) -> dict[Any, Any]:
     clean: dict[Any, Any] = {}
     changed = False
+    named = _named_by(value) if kind is None else None
     for key, item in value.items():
-        name = redact(key) if isinstance(key, str) else key
-        new = _walk_item(key, item, kind)
+        name = _free(clean, _key(key, kind))
+        if named is not None and isinstance(key, str) and key.lower() in _VALUES:
+            new = _walk_as(item, named, kind)
+        else:
+            new = _walk_item(key, item, kind)
         changed = changed or new is not item or (name is not key and name != key)
         clean[name] = new
     return clean if changed else value
+
+
+def _key(key: Any, kind: str | None) -> Any:
+    """A key cleaned; under a sensitive one, what is no plain word may be the secret itself."""
+    if not isinstance(key, str):
+        return key
+    if kind is not None and not _ONLY_MARKERS.match(key) and not _WORD.fullmatch(key):
+        return marker(kind)
+    return redact(key)
+
+
+_WORD = re.compile(r"[A-Za-z]{1,24}(?:[_.\-][A-Za-z]{1,24}){0,4}", re.A)
 
 
 def _walk_item(key: Any, item: Any, kind: str | None) -> Any:
@@ -166,8 +254,7 @@ def _walk_item(key: Any, item: Any, kind: str | None) -> Any:
         return _walk(item, kind)
     inner, picky = found
     if picky:
-        hit = isinstance(item, str) and looks_random(item, 16)
-        return _leaf(item, inner) if hit else _walk(item, kind)
+        return _walk_as(item, found, kind)
     if inner in _CONTAINERS and isinstance(item, dict):
         return _walk_dict(_mask(item, inner), kind)
     if _is_count(key, item):
@@ -181,9 +268,22 @@ _CONTAINERS = frozenset({"session", "authorization", "token", "card", "health"})
 
 def _mask(item: dict[Any, Any], kind: str) -> dict[Any, Any]:
     """The object under ``session`` or ``token``, without what in it is the session or the token."""
-    if not any(k in _ITSELF and v not in (None, "") and not _is_marker(v) for k, v in item.items()):
+    odd = {k for k in item if isinstance(k, str) and looks_random(k, 16)}
+    if not odd and not any(
+        k in _ITSELF and v not in (None, "") and not _is_marker(v) for k, v in item.items()
+    ):
         return item
-    return {k: _walk(v, kind) if k in _ITSELF else v for k, v in item.items()}
+    clean: dict[Any, Any] = {}
+    for k, v in item.items():
+        clean[_free(clean, marker(kind) if k in odd else k)] = _walk(v, kind) if k in _ITSELF else v
+    return clean
+
+
+def _free(taken: dict[Any, Any], key: Any) -> Any:
+    """*key*, or a longer one: of two secrets that stood as keys neither may push the other out."""
+    while key in taken:
+        key += "+"
+    return key
 
 
 _ITSELF = frozenset({"id", "value", "data", "key", "number", "raw"})
@@ -331,6 +431,13 @@ def _whole_markers(text: str, start: int, end: int, floor: int) -> tuple[int, in
 def _spans(text: str) -> Iterator[_Span]:
     if "=" in text or ":" in text or "--" in text:
         yield from _named(text)
+        yield from _written_out(text)
+    if "<" in text:
+        yield from _elements(text)
+    if "--" in text and "," in text:
+        yield from _arguments(text)
+    if "-p" in text or "-a" in text:
+        yield from _commands(text)
     if "://" in text and "@" in text:
         yield from _connections(text)
     if "-----BEGIN" in text or "PuTTY-User-Key-File" in text:
@@ -343,7 +450,10 @@ def _spans(text: str) -> Iterator[_Span]:
 # --- by name -------------------------------------------------------------------------------------
 
 _PAIR = re.compile(
-    r"(?<![A-Za-z0-9_.\-])([A-Za-z0-9_.\-]++)([\\\"'\]]*+)([ \t]*+)(=>|:=|==?|:)(?![:=])", re.A
+    r"(?<![A-Za-z0-9_.\-\x80-\U0010ffff])"
+    r"([A-Za-z0-9_.\-\x80-\U0010ffff]++)([\\\"'\]]*+)([ \t]*+)(=>|:=|==?|:)"
+    r"(?![:=])",
+    re.A,
 )
 _BEFORE = re.compile(r"[A-Za-z0-9]++ $", re.A)
 _FLAG = re.compile(r"(?<![\w\-])--([A-Za-z][\w.\-]*+)[ \t]++(?![\-|&;])(\S++)", re.A)
@@ -384,6 +494,106 @@ def _flags(text: str) -> Iterator[_Span]:
         hit = key_class(found[1])
         if hit is not None and not hit[1] and not harmless(found[2]):
             yield _Span(*found.span(2), hit[0])
+
+
+_ELEMENT = re.compile(
+    r"<([A-Za-z_][\w.:\-]{0,127})(?:[\s][^<>]{0,1024})?(?<!/)>(?:<!\[CDATA\[)?([^<]*+)", re.A
+)
+
+
+def _elements(text: str) -> Iterator[_Span]:
+    """``<password>...</password>``, whatever is in it."""
+    at = 0
+    while (found := _ELEMENT.search(text, at)) is not None:
+        at = found.end()
+        hit = key_class(found[1].rpartition(":")[2])
+        if hit is None:
+            continue
+        kind, picky = hit
+        start, end = found.span(2)
+        if not found[2].strip() and kind not in _CONTAINERS:
+            close = text.find(f"</{found[1]}", end, end + 4096)
+            end = max(end, close)
+        end = start + len(text[start:end].removesuffix("]]>").rstrip())
+        start = end - len(text[start:end].lstrip())
+        value = text[start:end]
+        if not value or harmless(value) or (picky and not looks_random(value, 16)):
+            continue
+        yield _Span(start, end, kind)
+        at = max(at, end)
+
+
+_WRITTEN_OUT = re.compile(
+    rf"(?<![A-Za-z0-9]){NAMING}[\\\"']*+[ \t\r\n]*+[:=][ \t\r\n]*+[\\\"']++"
+    r"([A-Za-z0-9_.\- ]{1,128}+)[\\\"']++[ \t\r\n,;]*+[\\\"']*+"
+    r"(?:value|val|values|content)[\\\"']*+[ \t\r\n]*+([:=])[ \t\r\n]*+(?=[\\\"'])",
+    re.A | re.I,
+)
+
+
+def _written_out(text: str) -> Iterator[_Span]:
+    """``"name": "X-Token", "value": "..."`` and ``key="password" value="..."``."""
+    small = text.lower()
+    if "val" not in small and "content" not in small:
+        return
+    for found in _WRITTEN_OUT.finditer(text):
+        yield from _quoted_secret(text, found.end(), key_class(found[1]))
+
+
+_ARGUMENT = re.compile(
+    r"(?<![\w\-])--([A-Za-z][\w.\-]{0,127}+)[\\\"']++[ \t\r\n]*+,[ \t\r\n]*+(?=[\\\"'])", re.A
+)
+
+
+def _arguments(text: str) -> Iterator[_Span]:
+    """``"--password", "..."``."""
+    for found in _ARGUMENT.finditer(text):
+        hit = key_class(found[1])
+        if hit is not None and not hit[1]:
+            yield from _quoted_secret(text, found.end(), hit)
+
+
+def _quoted_secret(text: str, at: int, hit: tuple[str, bool] | None) -> Iterator[_Span]:
+    inside = _quoted(text, at) if hit is not None else None
+    if hit is None or inside is None:
+        return
+    value = text[inside[0] : inside[1]]
+    if (
+        not harmless(value)
+        and not _OPTION.fullmatch(value)
+        and (not hit[1] or looks_random(value, 16))
+    ):
+        yield _Span(*inside, hit[0])
+
+
+#: A command that takes a password in a flag, that flag, or the end of a command.
+_TOKENS = re.compile(
+    r"(?<![A-Za-z0-9_.])(?P<client>mysql|mariadb|sshpass|redis-cli)"
+    r"|(?<=[\s\"',])-(?P<flag>[pa])(?P<gap>[ \t]*+[\"']?)"
+    r"(?P<value>[^\s\"',;|&\\\-][^\s\"',;|&\\]*+)"
+    r"|(?P<end>[\n;|&])",
+    re.A,
+)
+
+
+def _commands(text: str) -> Iterator[_Span]:
+    """``mysql -pSECRET``, ``sshpass -p SECRET``, ``redis-cli -a SECRET``."""
+    if not _any(text, ("mysql", "mariadb", "sshpass", "redis-cli")):
+        return
+    client: str | None = None
+    for found in _TOKENS.finditer(text):
+        if found["client"]:
+            client = found["client"]
+        elif found["end"]:
+            client = None
+        elif (
+            client is not None
+            and (found["flag"] == "a") == (client == "redis-cli")
+            # mysql asks for a password after a lone -p; what follows then is the database.
+            and (client in ("sshpass", "redis-cli") or not found["gap"])
+            and not _MARKER.match(found["value"])
+        ):
+            yield _Span(*found.span("value"), "password")
 
 
 def _value(text: str, found: re.Match[str], kind: str) -> _Span | None:

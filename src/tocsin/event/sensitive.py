@@ -11,12 +11,17 @@ a run of word characters.
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator
 from types import MappingProxyType
 
 __all__ = [
     "HINTS",
     "IBAN_START",
+    "NAMING",
     "NUMBERS",
+    "RARE",
+    "RARE_HINTS",
     "SHAPES",
     "card",
     "harmless",
@@ -66,10 +71,31 @@ _PARTS = (
     ("token", "token jwt saml~response client~assertion"),
 )
 
+#: More words for a password; apart from the others, because Hyperscan is twice as fast that way.
+_MORE = (
+    "wachtwoord parola haslo heslo geslo lozinka losenord passord adgangskode salasana jelszo sifre"
+)
+
+#: Words for a password that are not written in ASCII.
+_FOREIGN = "contraseña hasło lösenord jelszó şifre пароль пароля κωδικός 密码 密碼 口令 パスワード 비밀번호 암호 סיסמה"
+
+
+def _spellings(word: str) -> Iterator[str]:
+    """*word* small and large, decomposed, and as its bytes read one by one (``%C3%B1``).
+
+    The patterns fold the case of ASCII only, and Hyperscan sees bytes.
+    """
+    for cased in (word, word.upper(), word.capitalize()):
+        for form in ("NFC", "NFD"):
+            text = unicodedata.normalize(form, cased)
+            yield text
+            yield text.encode().decode("latin-1")
+
+
 #: Class of a key by its *last word*; too short or too common to be looked for inside others.
 _WORDS = MappingProxyType(
     {
-        **dict.fromkeys(("pass", "pw", "passwd"), "password"),
+        **dict.fromkeys(("pass", "pw", "passwd", "clave", "mdp"), "password"),
         **dict.fromkeys(("auth", "bearer"), "authorization"),
         **dict.fromkeys(("cookie", "cookies"), "cookie"),
         **dict.fromkeys(("session", "sess", "sid", "sessid"), "session"),
@@ -99,14 +125,14 @@ _ABOUT = frozenset(
 _CURSORS = frozenset("page next nextpage continuation sync cursor pagination previous prev".split())
 
 _JOINT = "[-_. ]?"
-_PART_RES = tuple(
-    (kind, re.compile("|".join(p.replace("~", _JOINT) for p in parts.split()), re.A | re.I))
-    for kind, parts in _PARTS
+_ABROAD = "|".join(
+    sorted({re.escape(s) for word in _FOREIGN.split() for s in _spellings(word) if not s.isascii()})
 )
-_ANY_PART = re.compile(
-    f"(?:{'|'.join(p.replace('~', _JOINT) for _, parts in _PARTS for p in parts.split())})",
-    re.A | re.I,
-)
+_PATTERNS = tuple((k, "|".join(p.replace("~", _JOINT) for p in ps.split())) for k, ps in _PARTS)
+_MORE_PATTERNS = ("password", f"{_MORE.replace(' ', '|')}|{_ABROAD}")
+_PART_RES = tuple((kind, re.compile(p, re.A | re.I)) for kind, p in (*_PATTERNS, _MORE_PATTERNS))
+_STEMS = f"(?:{'|'.join(p for _, p in _PATTERNS)})"
+_ANY_PART = re.compile(f"(?:{_STEMS}|{_MORE_PATTERNS[1]})", re.A | re.I)
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", re.A)
 _BAR = frozenset("\"'\\=:\n\r")
 
@@ -124,9 +150,7 @@ def key_class(name: str) -> tuple[str, bool] | None:
     words = [w.lower() for w in _SPLIT.findall(name)]
     while words and words[-1].isdigit():  # password2
         words.pop()
-    if not words:
-        return None
-    last = words[-1]
+    last = words[-1] if words else ""
     found = _ANY_PART.search(name)
     if found is not None and not _BAR.intersection(name[found.end() :]):
         return _part_class(name, words)
@@ -142,7 +166,7 @@ def _after(name: str, word: str) -> int:
 
 
 def _part_class(name: str, words: list[str]) -> tuple[str, bool] | None:
-    if words[-1] in _ABOUT and not _secret_id(name):
+    if words and words[-1] in _ABOUT and not _secret_id(name):
         return None
     for kind, pattern in _PART_RES:
         if pattern.search(name):
@@ -198,6 +222,9 @@ def looks_random(value: str, least: int) -> bool:
 
 
 _TOKENISH = re.compile(r"[A-Za-z0-9_.~+/=%\-]++", re.A)
+
+#: What stands before the name of a pair that is written out: ``{"name": "X-Token", "value": "..."}``.
+NAMING = "(?:name|key|header|field|param|parameter)"
 
 # --- shapes --------------------------------------------------------------------------------------
 
@@ -463,8 +490,10 @@ _CHECKS = MappingProxyType(
 
 # --- hints ---------------------------------------------------------------------------------------
 
-_STEMS = _ANY_PART.pattern
 _SHORT = "|".join(sorted({*_WORDS, *_MAYBE}))
+
+_WORDS_MORE = _MORE.replace(" ", "|")
+_EVERY = rf"(?:{_STEMS}|{_SHORT}|{_WORDS_MORE}|{_ABROAD})"
 
 #: ``(pattern, caseless)``: a text, with a new line before and after it, that :func:`redact.redact`
 #: would change matches one of these, or has an escape in it and does so when unescaped.
@@ -472,6 +501,9 @@ HINTS: tuple[tuple[str, bool], ...] = (
     (rf"{_STEMS}[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
     (rf"(?:{_SHORT})[^A-Za-z\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
     (rf"--[A-Za-z0-9_.\-]*(?:{_STEMS}|{_SHORT})", True),
+    (rf"(?:{_WORDS_MORE})[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
+    (rf"--[A-Za-z0-9_.\-]*(?:{_WORDS_MORE})", True),
+    (r"(?:mysql|mariadb|sshpass|redis-cli)[^\n]*[\s\"',]-[pa]", True),
     (r"(?:-u|--user)[ \t=]+[^\s:]+:", True),
     (r"(?:password|passwd|passphrase|secret|token|pin|otp)[ \t]+(?:is|was)[ \t]", True),
     (r"password\s*[=(]?\s*[\"'$]", True),
@@ -488,3 +520,12 @@ HINTS: tuple[tuple[str, bool], ...] = (
     *((hint, False) for hint in _NUMBER_HINTS),
     *((hint, False) for _, _, _, hint in SHAPES),
 )  # fmt: skip
+
+#: As :data:`HINTS`, of what needs one of :data:`RARE` in the text, or a character beyond ASCII.
+RARE_HINTS: tuple[tuple[str, bool], ...] = (
+    (rf"<[A-Za-z0-9_.:\-]*{_EVERY}[A-Za-z0-9_.:\-]*[\s>]", True),
+    (rf"{NAMING}[\\\"']*\s*[:=]\s*[\\\"']+[A-Za-z0-9_.\- ]*{_EVERY}", True),
+    (rf"[\"'][A-Za-z0-9_.\- ]*{_EVERY}[A-Za-z0-9_.\- ]*[\\\"']+\s*,\s*[\\\"']", True),
+    (rf"(?:{_ABROAD})[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
+)  # fmt: skip
+RARE = (b"<", b'"', b"'")

@@ -27,9 +27,9 @@ from tocsin.event.redact import (
     unescape,
 )
 from tocsin.event.schema import NAMES, Type
-from tocsin.event.sensitive import HINTS
+from tocsin.event.sensitive import HINTS, RARE, RARE_HINTS
 from tocsin.intake.columns import put
-from tocsin.intake.scan import Scanner, joined
+from tocsin.intake.scan import Hits, Scanner, joined
 
 __all__ = ["redact_frame", "redact_frame_slowly"]
 
@@ -152,8 +152,9 @@ def _suspects(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> list[t
     if not names:
         return []
     whole = _joined(frame, texts, lists)
-    found = _scan_rows(whole)
-    marked = _escaped_rows(whole)
+    data = joined(whole)
+    found = _scan_rows(whole, data)
+    marked = _escaped_rows(whole, data)
     rows = sorted(marked.union(found)) if marked else sorted(found)
     if not rows:
         return []
@@ -190,12 +191,11 @@ def _hit_cells(
         yield present[cell][0]
 
 
-def _escaped_rows(texts: pl.Series) -> set[int]:
+def _escaped_rows(texts: pl.Series, data: bytes) -> set[int]:
     """The rows with an escape in them.
 
     The scan does not look for escapes: a hostile row has thousands, and each would be reported.
     """
-    data = joined(texts)
     if b"%" not in data and b"\\" not in data:
         return set()
     return set(texts.str.contains(ESCAPE).arg_true().to_list())
@@ -216,7 +216,8 @@ def _beneath(cells: dict[tuple[int, str], str]) -> Iterable[tuple[int, str]]:
             return
         alike = undone
         texts = list(alike)
-        for row in _scan_rows(pl.Series([f"\n{text}\n" for text in texts])):
+        framed = pl.Series([f"\n{text}\n" for text in texts])
+        for row in _scan_rows(framed, joined(framed)):
             yield from alike.pop(texts[row])
 
 
@@ -242,15 +243,25 @@ def _joining(texts: tuple[str, ...], lists: tuple[str, ...]) -> pl.Expr:
     return pl.concat_str([edge, *cells, edge], separator="\n", ignore_nulls=True)
 
 
-def _scan_rows(texts: pl.Series) -> dict[int, _Hits | None]:
-    """Hits of each row that has any; ``None`` for a row with too many to list."""
-    hits = _SCANNER.scan(texts)
-    found: dict[int, _Hits | None] = dict.fromkeys(hits.crowded)
+def _scan_rows(texts: pl.Series, data: bytes) -> dict[int, _Hits | None]:
+    """Hits of each row that has any; ``None`` for a row with too many to list.
+
+    *data* is what the *texts* are made of.
+    """
+    found: dict[int, _Hits | None] = {}
+    _add_hits(found, _SCANNER.scan(texts))
+    if not data.isascii() or any(byte in data for byte in RARE):
+        _add_hits(found, _RARE_SCANNER.scan(texts))
+    return found
+
+
+def _add_hits(found: dict[int, _Hits | None], hits: Hits) -> None:
+    found.update(dict.fromkeys(hits.crowded))
     for row, place in zip(hits.rows.tolist(), hits.places.tolist(), strict=True):
         places = found.setdefault(row, set())
         if places is not None:
             places.add(place)
-    return found
 
 
 _SCANNER = Scanner(HINTS)
+_RARE_SCANNER = Scanner(RARE_HINTS)
