@@ -60,6 +60,68 @@ def test_a_tenant_bound_to_the_key_cannot_be_left_by_claiming_another() -> None:
     assert out["attributes"].to_list() == ['{"claimed_tenant":"rival"}']
 
 
+def test_a_claimed_peer_does_not_win_over_the_one_that_was_seen() -> None:
+    out = admitted(peer_ip=["6.6.6.6", "10.0.0.9", None], client_ip=["1.1.1.1", None, "10.0.0.9"])
+    assert out["peer_ip"].to_list() == ["10.0.0.9", "10.0.0.9", None]
+    assert out["attributes"].to_list() == ['{"claimed_peer_ip":"6.6.6.6"}', None, None]
+
+
+def test_nobody_but_tocsin_speaks_as_the_layer_self() -> None:
+    told = frame(layer=["self", "app"], parser=["nginx", "nginx"])
+    assert admit(told, ORIGIN).frame["layer"].to_list() == ["gateway", "app"]
+    out = admit(told, Origin(source="edge")).frame
+    assert out["layer"].to_list() == ["gateway", "app"]  # the parser's
+    assert out["attributes"].to_list() == ['{"claimed_layer":"self"}', None]
+    own = admit(told, Origin(source="tocsin", layer="self")).frame
+    assert own["layer"].to_list() == ["self", "app"]
+
+
+def test_tags_that_only_our_sensors_give_cannot_be_claimed() -> None:
+    claim = ["demo", "lost", "gap", "clock_skew", "enc.double", "sig.sqli.query"]
+    told = frame(tags=[claim, ["sig.x"], None, []], query=["a=1", "a=' OR 1=1--", None, None])
+    out = admit(told, ORIGIN, now=NOW).frame
+    assert out["tags"].to_list() == [["demo"], ["sig.sqli.query"], None, []]
+    assert [a and json.loads(a)["claimed_tags"] for a in out["attributes"]] == [
+        *(claim[1:], ["sig.x"]),
+        *(None, None),
+    ]
+    own = admit(told, Origin(source="tocsin", layer="self")).frame
+    assert own["tags"][0].to_list() == claim
+
+
+def test_one_address_has_one_spelling() -> None:
+    spelt = [
+        "2001:db8::1",
+        "2001:DB8::1",
+        "2001:0db8:0:0:0:0:0:1",
+        "2001:db8:0::0:1",
+        "[2001:db8::1]",
+    ]
+    other = ["::ffff:192.0.2.1", "::FFFF:c000:201", "fe80::1%eth0", "010.0.0.1", "a:b", None]
+    out = admitted(client_ip=[*spelt, *other], peer_ip=["10.0.0.9"] * 11)
+    assert out["client_ip"].to_list() == [
+        *(["2001:db8::1"] * 5),
+        *("192.0.2.1", "192.0.2.1", "fe80::1%eth0", "010.0.0.1", "a:b", None),
+    ]
+    seen = Origin(source="edge", peer_ip="2001:DB8:0::1")
+    assert admit(frame(client_ip=["::1"]), seen).frame["peer_ip"].to_list() == ["2001:db8::1"]
+
+
+def test_of_a_user_and_password_in_the_place_of_a_user_the_user_stays() -> None:
+    users = [
+        "bob:S9x:y",
+        "arn:aws:iam::1:user/bob",
+        "system:serviceaccount:a:b",
+        "bob",
+        None,
+        ":S9x",
+    ]
+    out = admitted(user=users, raw=['1.2.3.4 - bob:S9x:y [x] "GET / HTTP/1.1"', *users[1:]])
+    assert out["user"].to_list() == ["bob", *users[1:5], "[redacted:password]"]
+    assert out["raw"][0] == '1.2.3.4 - bob:[redacted:password] [x] "GET / HTTP/1.1"'
+    assert "S9x" not in str(out.to_dicts())
+
+
 def test_an_unknown_kind_becomes_a_log_that_says_so() -> None:
     out = admitted(kind=["nonsense", "AUTHN_LOGIN_FAIL", None], parse_error=["x", None, None])
     assert out["kind"].to_list() == ["log", "authn_login_fail", "log"]

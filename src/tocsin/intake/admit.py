@@ -10,16 +10,20 @@ import re
 import secrets
 import time
 from hashlib import blake2b
+from ipaddress import IPv6Address
 
 import msgspec
 import polars as pl
 
 from tocsin.event.batch import SCHEMA, Batch
 from tocsin.event.kinds import LEVELS, Kind, read_kind
+from tocsin.event.redact import marker
 from tocsin.event.sql import fingerprint, without_literals
 from tocsin.intake.columns import canonical, constant, put
 from tocsin.intake.origin import Origin
+from tocsin.intake.parsers import LAYERS
 from tocsin.intake.redact import redact_frame
+from tocsin.intake.scan import joined
 from tocsin.intake.signatures import mark
 
 __all__ = ["SKEW_NS", "admit", "hashed"]
@@ -27,6 +31,18 @@ __all__ = ["SKEW_NS", "admit", "hashed"]
 #: An event that claims to be from further ahead than this is tagged ``clock_skew``.
 SKEW_NS = 5 * 60 * 1_000_000_000
 
+_SELF = "self"  # the layer of what tocsin tells about itself
+
+#: Tags and beginnings of tags that say what our own sensors saw.
+_OURS = frozenset({"lost", "gap", "clock_skew"})
+_OUR_KINDS = ("enc.", "sig.")
+
+#: A name, a colon, a password; not what begins like a name made of parts.
+_BASIC = re.compile(
+    r"(?!(?:arn|urn|spiffe|https?|system|mailto|acct|did|user|users|role|group|client|service"
+    r"|serviceaccount|principal|oidc|saml|ldap|x509|dn|uid|id):)([^:]*):.",
+    re.I | re.S,
+)
 _HASHED = re.compile("h:[0-9a-f]{32}")
 _KINDS = frozenset(str(k) for k in Kind)
 _UPLOAD = str(Kind.UPLOAD_VALIDATION)
@@ -46,6 +62,7 @@ def admit(
     added nor lost, and keep their order.
     """
     frame = _times(_known(frame), time.time_ns() if now is None else now)
+    frame = _addresses(_users(_false_tags(frame, origin)))
     frame = _hash_ids(frame, key or _PROCESS_KEY)
     frame = redact_frame(_statements(mark(frame)))
     frame = _kinds(_origin(frame, origin))
@@ -124,6 +141,7 @@ def _origin(frame: pl.DataFrame, origin: Origin) -> pl.DataFrame:
     frame = _claims(frame, "source", origin.source)
     if origin.tenant is not None:
         frame = _claims(frame, "tenant", origin.tenant)
+    frame = _layer(frame, origin)
     for name in ("layer", "service", "env", "host"):
         value = getattr(origin, name)
         if value is not None:
@@ -133,13 +151,103 @@ def _origin(frame: pl.DataFrame, origin: Origin) -> pl.DataFrame:
             elif old.null_count():
                 frame = put(frame, old.fill_null(pl.lit(value)))
     if origin.peer_ip is not None:
-        own = pl.col("client_ip") if "client_ip" in frame.columns else pl.lit(None, dtype=pl.String)
-        given = pl.lit(origin.peer_ip)
-        peer = pl.when(own.eq_missing(given)).then(None).otherwise(given)
-        if "peer_ip" in frame.columns:
-            peer = pl.coalesce(pl.col("peer_ip"), peer)
-        frame = frame.with_columns(peer.alias("peer_ip"))
+        given = _address(origin.peer_ip)
+        frame = _claims(frame, "peer_ip", given)
+        if "client_ip" in frame.columns:
+            same = pl.col("client_ip").eq_missing(pl.lit(given))
+            frame = frame.with_columns(
+                pl.when(same).then(None).otherwise(pl.lit(given)).alias("peer_ip")
+            )
     return frame
+
+
+def _layer(frame: pl.DataFrame, origin: Origin) -> pl.DataFrame:
+    """Nobody but tocsin speaks as tocsin about itself; the claim is kept as one."""
+    if origin.layer == _SELF or "layer" not in frame.columns:
+        return frame
+    false = frame["layer"] == _SELF
+    if not false.any():
+        return frame
+    frame = _note(frame, false, "claimed_layer", frame["layer"])
+    told = pl.lit(origin.layer, dtype=pl.String)
+    if "parser" in frame.columns:
+        told = pl.coalesce(
+            told,
+            pl.col("parser").replace_strict(dict(LAYERS), default=None, return_dtype=pl.String),
+        )
+    return frame.with_columns(
+        pl.when(pl.lit(false)).then(told).otherwise(pl.col("layer")).alias("layer")
+    )
+
+
+def _false_tags(frame: pl.DataFrame, origin: Origin) -> pl.DataFrame:
+    """Drop the tags that only our own sensors give; ``time_assumed`` is the parsers' and stays."""
+    if origin.layer == _SELF or "tags" not in frame.columns:
+        return frame
+    seen = frame["tags"].explode().unique().drop_nulls().to_list()
+    bad = {tag for tag in seen if tag in _OURS or tag.startswith(_OUR_KINDS)}
+    if not bad:
+        return frame
+    rows = frame["tags"].to_list()
+    claimed = [[t for t in tags or () if t in bad] for tags in rows]
+    left = [[t for t in tags if t not in bad] or None if tags else tags for tags in rows]
+    frame = put(frame, pl.Series("tags", left, dtype=SCHEMA["tags"]))
+    false = pl.Series([bool(tags) for tags in claimed])
+    return _note(frame, false, "claimed_tags", pl.Series(claimed, dtype=SCHEMA["tags"]))
+
+
+def _users(frame: pl.DataFrame) -> pl.DataFrame:
+    """``bob:hunter2`` in the place of a user is a name and its password: the name stays.
+
+    A colon after a known prefix (``arn:``, ``system:``) belongs to the name.
+    """
+    for name in ("user", "claimed_user", "db_user"):
+        if name not in frame.columns or b":" not in joined(frame[name]):
+            continue
+        seen = frame[name].unique().drop_nulls().to_list()
+        new = {u: m[1] or marker("password") for u in seen if (m := _BASIC.match(u))}
+        if not new:
+            continue
+        rows = frame[name].is_in(list(new))
+        lines = [n for n in ("raw", "message") if n in frame.columns]
+        for line in lines:  # the line that it was read from says it too
+            out = frame[line].to_list()
+            for row in rows.fill_null(value=False).arg_true().to_list():
+                user = frame[name][row]
+                if out[row]:
+                    masked = f"{user.partition(':')[0]}:{marker('password')}"
+                    out[row] = out[row].replace(user, masked)
+            frame = put(frame, pl.Series(line, out, dtype=pl.String))
+        frame = put(frame, frame[name].replace(new))
+    return frame
+
+
+def _addresses(frame: pl.DataFrame) -> pl.DataFrame:
+    """One way of writing each IPv6 address, and IPv4 for what is IPv4 inside IPv6."""
+    for name in ("client_ip", "peer_ip"):
+        if name not in frame.columns or b":" not in joined(frame[name]):
+            continue
+        seen = frame[name].unique().drop_nulls().to_list()
+        new = {a: plain for a in seen if ":" in a and (plain := _address(a)) != a}
+        if new:
+            frame = put(frame, frame[name].replace(new))
+    return frame
+
+
+def _address(text: str) -> str:
+    """*text* in its one form; what is no IPv6 address stays as it is.
+
+    >>> _address("2001:DB8:0::1"), _address("::ffff:192.0.2.1"), _address("010.0.0.1")
+    ('2001:db8::1', '192.0.2.1', '010.0.0.1')
+    """
+    if ":" not in text:
+        return text
+    bare = text[1:-1] if text[0] == "[" and text[-1] == "]" else text
+    try:
+        address = IPv6Address(bare)
+    except ValueError:
+        return text
+    return str(address.ipv4_mapped or address)
 
 
 def _claims(frame: pl.DataFrame, name: str, truth: str) -> pl.DataFrame:
@@ -157,7 +265,10 @@ def _note(frame: pl.DataFrame, rows: pl.Series, key: str, values: pl.Series) -> 
     out: list[str | None] = old.to_list() if old is not None else [None] * frame.height
     for row in rows.arg_true().to_list():
         known = msgspec.json.decode(out[row] or "{}")
-        out[row] = msgspec.json.encode({**known, key: values[row]}).decode()
+        value = values[row]
+        if isinstance(value, pl.Series):
+            value = value.to_list()
+        out[row] = msgspec.json.encode({**known, key: value}).decode()
     return frame.with_columns(pl.Series("attributes", out, dtype=pl.String))
 
 
