@@ -280,6 +280,14 @@ def test_a_batch_id_makes_sending_again_harmless(door: Door) -> None:
     assert len(door.vault.rows) == 2
 
 
+def test_a_batch_id_that_is_a_secret_is_kept_only_as_its_hash(door: Door) -> None:
+    secret = "tocsin_abc_ThisIsNoBatchIdButAKey0123456789"
+    door.post(b"{}", {**NDJSON, "tocsin-batch-id": secret})
+    (kept,) = (batch_id for _, batch_id in door.vault.batches)
+    assert secret not in kept
+    assert len(kept) == 40
+
+
 def test_a_batch_id_is_the_senders_own(door: Door) -> None:
     headers = {**NDJSON, "tocsin-batch-id": "1"}
     assert not door.post(b'{"message": "a"}', headers).json()["repeated"]
