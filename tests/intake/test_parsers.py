@@ -323,6 +323,30 @@ def test_a_repeated_key_means_its_last_value_on_every_path() -> None:
     assert one("status=1 status=7", "kv")["status"] == 7
 
 
+def test_a_repeated_key_of_a_pair_keeps_both_values_and_says_so() -> None:
+    row = one("user=bob user=admin ok=1 user=admin user=root", "kv")
+    assert row["user"] == "root"
+    assert row["attributes"] == {"ok": "1", "user_": ["bob", "admin"]}
+    assert row["parse_error"] == "user: given 3 times"
+    assert one("user=bob user=bob", "kv").get("parse_error") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ('a=1 note="x user=admin status=500', "x user=admin status=500"),
+        ("a=1 note='x user=admin status=500", "x user=admin status=500"),
+        ('a=1 note="x user="admin" status=500', 'x user="admin" status=500'),
+    ],
+)
+def test_a_quote_that_is_not_closed_takes_the_rest_of_the_line(line: str, note: str) -> None:
+    row = one(line, "kv")
+    assert row.get("user") is None
+    assert row.get("status") is None
+    assert row["attributes"] == {"a": "1", "note": note}
+    assert row["parse_error"] == "note: the quote is not closed"
+
+
 def test_key_value_lines_know_quotes_and_what_stands_before_them() -> None:
     row = one(
         "2026-11-23 05:46:16,750 WARN [org.x] (t-1) type=LOGIN_ERROR, ipAddress=203.0.113.7, "

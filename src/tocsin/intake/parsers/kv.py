@@ -1,7 +1,10 @@
 """key=value lines of any make (logfmt and its kin): known names become columns, others attributes.
 
-Values may be quoted.  A repeated key means its last value.  What stands before the first pair is
-read as plain text is: a time, a level, a message.
+Values may be quoted.  A repeated key means its last value, as in JSON; the others are kept under
+the key with ``_`` behind it, and the row says so in ``parse_error``.  A quote that is not closed
+takes the rest of the line, so that nothing in a value can pass for a field.
+
+What stands before the first pair is read as plain text is: a time, a level, a message.
 """
 
 from __future__ import annotations
@@ -23,8 +26,10 @@ __all__ = ["PAIR", "parse"]
 
 #: One pair, at the beginning of a line or after a space or a comma.
 PAIR = re.compile(
-    r'(?:^|(?<=[\s,;|]))([A-Za-z_@][\w.@/-]{0,127})=("(?:[^"\\]|\\.)*"|\'[^\']*\'|[^\s"\',;][^\s]*|)'
+    r'(?:^|(?<=[\s,;|]))([A-Za-z_@][\w.@/-]{0,127})=((?:"(?:[^"\\]|\\.)*"|\'[^\']*\')(?=[\s,;|)\]}]|$)|["\'].*|[^\s"\',;][^\s]*|)',
+    re.S,
 )
+_CLOSED = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', re.S)
 _ESCAPE = re.compile(r'\\(["\\/])')
 
 
@@ -37,8 +42,11 @@ def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
     shapes = Shapes()
     found: list[Bad] = []
     heads: list[str | None] = []
+    wrong: dict[int, str] = {}
     for row, text in enumerate(texts):
-        pairs, head = _object(text) if text[:1] == "{" else _pairs(text)
+        pairs, head, errors = _object(text) if text[:1] == "{" else _pairs(text)
+        if errors:
+            wrong[row] = errors
         heads.append(head)
         if pairs:
             shapes.add(row, pairs)
@@ -46,27 +54,58 @@ def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
             found.append(Bad(row, text.encode(), "no key=value pair"))
     context = Context(origin.tz, observed)
     frame = rows([*shapes.tables(), *found], "json", context)
-    return _before(frame.with_columns(lines), pl.Series(heads, dtype=pl.String), origin, observed)
+    frame = _complain(frame.with_columns(lines), wrong)
+    return _before(frame, pl.Series(heads, dtype=pl.String), origin, observed)
 
 
-def _object(text: str) -> tuple[dict[str, Any], str | None]:
+def _complain(frame: pl.DataFrame, wrong: dict[int, str]) -> pl.DataFrame:
+    if not wrong:
+        return frame
+    said = pl.Series("said", [wrong.get(row) for row in range(frame.height)], dtype=pl.String)
+    told = [pl.col("parse_error")] if "parse_error" in frame.columns else []
+    both = pl.concat_str([*told, pl.lit(said)], separator="; ", ignore_nulls=True)
+    some = pl.any_horizontal(*(part.is_not_null() for part in (*told, pl.lit(said))))
+    return frame.with_columns(pl.when(some).then(both).alias("parse_error"))
+
+
+def _object(text: str) -> tuple[dict[str, Any], str | None, str]:
     """Some programs change to JSON in the middle of a file."""
     found = record(text.encode())
-    return (flat(found), None) if isinstance(found, dict) else _pairs(text)
+    return (flat(found), None, "") if isinstance(found, dict) else _pairs(text)
 
 
-def _pairs(text: str) -> tuple[dict[str, Any], str | None]:
-    """The pairs of one line, and what stands before them."""
+def _pairs(text: str) -> tuple[dict[str, Any], str | None, str]:
+    """The pairs of one line, what stands before them, and what is wrong with them."""
     found: dict[str, Any] = {}
+    others: dict[str, list[str]] = {}
+    errors: list[str] = []
     first = -1
     for pair in PAIR.finditer(text):
         if first < 0:
             first = pair.start()
-        found[pair[1]] = _value(pair[2])
-    return found, text[:first].strip() or None if first > 0 else None
+        key, value = pair[1], _value(pair[2])
+        if _open(pair[2]):
+            errors.append(f"{key}: the quote is not closed")
+        if found.setdefault(key, value) != value:
+            others.setdefault(key, []).append(found[key])
+            found[key] = value
+    for key, values in others.items():
+        errors.append(f"{key}: given {len(values) + 1} times")
+        free = key + "_"
+        while free in found:
+            free += "_"
+        found[free] = values if len(values) > 1 else values[0]
+    return found, text[:first].strip() or None if first > 0 else None, "; ".join(errors)
+
+
+def _open(text: str) -> bool:
+    """Whether a quote at the beginning of a value has none at its end."""
+    return text[:1] in ('"', "'") and _CLOSED.fullmatch(text) is None
 
 
 def _value(text: str) -> str:
+    if _open(text):
+        return text[1:]
     if text[:1] == '"':
         return _ESCAPE.sub(r"\1", text[1:-1])
     if text[:1] == "'":
