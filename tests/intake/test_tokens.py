@@ -174,6 +174,12 @@ def test_without_the_catalog_no_key_is_trusted(engine: sa.Engine) -> None:
         keys.authenticate(token)
 
 
+@pytest.mark.parametrize("source", ["tocsin", " Tocsin "])
+def test_no_source_is_called_as_tocsin_itself(engine: sa.Engine, source: str) -> None:
+    with pytest.raises(UsageError, match="itself"):
+        create(engine, source, now=1)
+
+
 @pytest.mark.parametrize("source", ["", "a\nb", "\x1b[31m"])
 def test_a_source_has_a_name_that_can_be_read(engine: sa.Engine, source: str) -> None:
     with pytest.raises(UsageError, match="visible"):

@@ -92,6 +92,8 @@ def _check(source: str, layer: str | None, tz: str, parser: str | None) -> None:
     """Refuse here what would otherwise fail each request that the key is used for."""
     if not source or not source.isprintable():
         raise UsageError("a source needs a name of visible characters; give one with --source")
+    if source.strip().casefold() == "tocsin":
+        raise UsageError('"tocsin" is what tocsin itself is called; give the source another name')
     if layer is not None and layer not in _LAYERS:
         raise UsageError(f'there is no layer "{layer}"; there are {", ".join(_LAYERS)}')
     if parser is not None and parser not in PARSERS:
