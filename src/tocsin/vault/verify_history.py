@@ -139,8 +139,15 @@ class History:
             return f"rows {first} to {last} ({count}) do not follow row {self.next_seq - 1}"
         if entry["next_seq"] != last + 1 or sha256(lines).hexdigest() != entry["schema_sha256"]:
             return "its next seq or schema hash contradicts it"
+        file = File(entry["file_sha256"], entry["file_bytes"], [entry])
+        if (
+            not entry["row_root"]
+            or not file.columns
+            or file.facts()["time_min"] > file.facts()["time_max"]
+        ):
+            return "its root, times or columns make no sense"
         self.next_seq = last + 1
-        self.live[entry["segment"]] = File(entry["file_sha256"], entry["file_bytes"], [entry])
+        self.live[entry["segment"]] = file
         self.newest = entry["segment"]
         return None
 

@@ -196,6 +196,20 @@ def test_a_rewrite_that_counts_otherwise_than_what_it_replaces_is_found() -> Non
         assert bool(history.add(tlog.encode(good | change))) == bool(change), change
 
 
+def test_a_manifest_that_lacks_anything_is_a_problem_and_never_raises(house: Any) -> None:
+    from tocsin.vault.verify_history import History
+
+    entries = [tlog.decode(e, where="") for e in tlog.entries(house.directory / "log", 3)]
+    for name in entries[2]:
+        history = History((house.directory / "log/vkey").read_text().strip())
+        assert [history.add(tlog.encode(e)) for e in entries[:2]] == [None, None]
+        without = {k: v for k, v in entries[2].items() if k != name}
+        optional = name in ("boot", "wal_cut")
+        assert bool(history.add(tlog.encode(without))) != optional, name
+        for file in history.live.values():
+            assert file.facts()
+
+
 # -- what is no file ------------------------------------------------------------------------------
 
 
