@@ -170,7 +170,9 @@ class Sealer:
         state = self._ready()
         while self._retired:  # who read them reads no more
             self.remove_segment(self._retired.pop()[1])
-        self._commit(state, {"kind": "stop", "boot": self._boot, "at": self._clock()})
+        # A stop that failed half way may have been rolled forward since: it is not said twice.
+        if not state.last.stopped:
+            self._commit(state, {"kind": "stop", "boot": self._boot, "at": self._clock()})
         self._boot = None
 
     @_telling()
