@@ -1,6 +1,6 @@
 """``python -m tocsin`` is ``tocsin``."""
 
-from tocsin.cli.entry import main
+from tocsin.cli.entry import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -5,13 +5,16 @@ Commands are imported when they are called, so that ``tocsin --help`` is quick.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "run"]
 
 #: Command -> its help line, shown without importing it.  A test holds the two together.
 COMMANDS = {
@@ -35,7 +38,25 @@ COMMANDS = {
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def run() -> NoReturn:
+    """What the ``tocsin`` command is: :func:`main`, and then the end of the process, at once.
+
+    Libraries that scan columns keep threads, and tearing those down with the interpreter has been
+    seen to abort a process that had done its work.  The exit status is a promise: it is not left to
+    that.
+    """
+    try:
+        main()
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else FAILURE
+    with contextlib.suppress(OSError, ValueError):  # whoever read them may be gone
+        sys.stdout.flush()
+        sys.stderr.flush()
+    logging.shutdown()
+    os._exit(code)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line; never returns, always exits."""
     if importlib.util.find_spec("click") is None:
         sys.stderr.write(
