@@ -43,7 +43,7 @@ def main() -> list[Figure]:
 
 def _road(server: Server, path: Path) -> Iterator[Figure]:
     key = server.key("bench", layer="app")
-    spec = Spec(port=server.port, key=key, bodies=str(path), count=100, connections=4)
+    spec = Spec(port=server.port, key=key, bodies=str(path), count=100, connections=8)
     server.load(spec)  # warm
     _settle(server)
     sent = msgspec.structs.replace(spec, count=COUNT)
@@ -57,7 +57,7 @@ def _road(server: Server, path: Path) -> Iterator[Figure]:
         "whole road, acknowledged",
         rows / outcome.seconds,
         "events/s",
-        against="4 connections, zstd",
+        against="8 connections, zstd",
     )
     yield Figure.of(
         "whole road, sealed, proved and searched", rows / took, "events/s", at_least=100_000
