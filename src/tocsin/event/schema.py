@@ -89,7 +89,7 @@ def _table() -> tuple[Column, ...]:
         c("auth_method", _TEXT, "who", _, "auth_protocol", "tocsin.auth_method", "tocsin.auth_method", "authentication_method", "tocsin.auth_method", None, "password, token, key, certificate, session, none"),
         c("client_ip", _TEXT, "who", P, "src_endpoint.ip", "client.ip", "client.address", "src", "network.client.ip", "c-ip", "address of the client, IPv4 or IPv6, as far as trusted proxies tell"),
         c("client_port", _INT, "who", P, "src_endpoint.port", "client.port", "client.port", "src_port", "network.client.port", None, "the client's port"),
-        c("peer_ip", _TEXT, "who", P, "proxy_endpoint.ip", "source.ip", "network.peer.address", "src_translated_ip", "network.peer.ip", None, "address that spoke to the one who told us, when it differs from the client's"),
+        c("peer_ip", _TEXT, "who", P, "proxy_endpoint.ip", "source.ip", "network.peer.address", "src_translated_ip", "network.peer.ip", None, "address that handed the event to us, when it differs from the client's; never what a sender claims"),
         c("country", _TEXT, "who", _, "src_endpoint.location.country", "client.geo.country_iso_code", "client.geo.country.iso_code", "src_country", "network.client.geoip.country.iso_code", None, "ISO 3166-1 alpha-2 code of the client's country"),
         c("asn", _INT, "who", _, "src_endpoint.autonomous_system.number", "client.as.number", "client.as.number", None, "network.client.geoip.as.number", None, "number of the client's network"),
         c("user_agent", _TEXT, "who", P, "http_request.user_agent", "user_agent.original", "user_agent.original", "http_user_agent", "http.useragent", "c-useragent", "the client's own description of itself"),
