@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
 import random
@@ -15,18 +14,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Literal, cast
 
+import msgspec
 import pytest
+from tests.faults.aftermath import SIZES, Told, check_after, read_tale
+from tests.faults.life import Wish
 
 from tocsin.catalog import open_catalog
-from tocsin.event.batch import Batch
-from tocsin.vault import FileKey, Vault, file_key
-from tocsin.vault.verify import verify
+from tocsin.vault import file_key
 
 LONG = os.environ.get("TOCSIN_FAULTS") == "long"
 
-LIFE = Path(__file__).with_name("life.py")
+ROOT = Path(__file__).parents[2]
 
 #: Every call that can change the data directory.
 KINDS = (
@@ -36,6 +36,9 @@ KINDS = (
 
 CALL = re.compile(r"(\w+)\((.*)")
 
+#: Whose calls are traced: those of the process that takes the batches, or of its sealing child.
+Who = Literal["keeper", "sealer"]
+
 
 @dataclass(frozen=True)
 class Point:
@@ -43,18 +46,6 @@ class Point:
 
     kind: str
     n: int
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a life said before its end."""
-
-    acknowledged: dict[int, tuple[int, int]]  #: batch: first seq, rows
-    lines: tuple[str, ...]
-
-    @property
-    def last(self) -> str:
-        return self.lines[-1] if self.lines else ""
 
 
 class Lives:
@@ -67,7 +58,8 @@ class Lives:
         self._catalog = root / "catalog.db"
         open_catalog(self._catalog).dispose()
         self._server = subprocess.Popen(
-            [sys.executable, str(LIFE), "--serve"],
+            [sys.executable, "-m", "tests.faults.life"],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -81,33 +73,29 @@ class Lives:
         shutil.copy(self._catalog, data / "catalog.db")
         return data
 
-    def live(self, data: Path, *rules: str) -> Told:
-        """One life over *data*, traced with *rules* (of strace)."""
-        trace = data.with_suffix(".trace")
-        server_in = cast("IO[str]", self._server.stdin)
-        server_out = cast("IO[str]", self._server.stdout)
-        server_in.write(f"{data} {self.kek}\n")
-        server_in.flush()
-        pid = int(server_out.readline())
+    def live(
+        self,
+        data: Path,
+        *rules: str,
+        sealing: Literal["inline", "process"] = "inline",
+        who: Who = "keeper",
+    ) -> Told:
+        """One life over *data*; the calls of *who* are traced with *rules* (of strace)."""
         options = [f"trace={','.join(KINDS)}", *rules]
         expressions = [word for option in options for word in ("-e", option)]
-        tracer = subprocess.Popen(
-            ["strace", "-p", str(pid), "-s", "16", "-o", str(trace), *expressions],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        errors = cast("IO[str]", tracer.stderr)
-        said = errors.readline()
-        assert "attached" in said, said
-        os.kill(pid, signal.SIGCONT)
-        try:
-            tracer.wait(30)
-        except subprocess.TimeoutExpired:
-            os.kill(pid, signal.SIGKILL)  # a life that hangs is a failure, and ends here
-            tracer.wait(10)
-            raise
-        finally:
-            errors.close()
+        strace = ["strace", "-s", "16", "-o", str(data.with_suffix(".trace")), *expressions]
+        # -D: the tracer is the child, so that the sealer is who its parent takes it for.
+        under = (*strace, "-D") if who == "sealer" else ()
+        wish = Wish(str(data), str(self.kek), sealing, under)
+        server_in = cast("IO[str]", self._server.stdin)
+        server_out = cast("IO[str]", self._server.stdout)
+        server_in.write(f"{msgspec.json.encode(wish).decode()}\n")
+        server_in.flush()
+        pid = int(server_out.readline())
+        if who == "sealer":
+            os.kill(pid, signal.SIGCONT)
+        else:
+            _trace(pid, [*strace, "-p", str(pid)])
         server_out.readline()
         return read_tale(data)
 
@@ -131,89 +119,21 @@ class Lives:
         cast("IO[str]", self._server.stdout).close()
 
 
-def read_tale(data: Path) -> Told:
-    """What the life over *data* said; a line without its end was not said."""
-    tale = Path(f"{data}.tale")
-    text = tale.read_text() if tale.exists() else ""
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    acknowledged: dict[int, tuple[int, int]] = {}
-    for line in lines:
-        if line.startswith("ack "):
-            number, first, rows = map(int, line.split()[1:])
-            acknowledged[number] = first, rows
-    return Told(acknowledged, tuple(lines))
-
-
-class Batches:
-    """Makes the batches of a life."""
-
-    def __init__(self) -> None:
-        spec = importlib.util.spec_from_file_location("tocsin_life", LIFE)
-        assert spec is not None
-        assert spec.loader is not None
-        self.module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(self.module)
-
-    def __call__(self, number: int, rows: int) -> Batch:
-        """The same batch each time."""
-        made: Batch = self.module.batch(number, rows)
-        return made
-
-    @property
-    def sizes(self) -> dict[int, int]:
-        """Rows of each batch of a life."""
-        return {n: s for n, s in enumerate(self.module.STEPS) if isinstance(s, int)}
-
-
-def numbers(vault: Vault) -> list[int]:
-    """Every row, in order."""
-    found: list[int] = []
-    seq = 0
-    while seq < vault.next_seq:
-        entries = vault.read(seq, 1000)
-        assert entries.first_seq == seq, "no row is gone"
-        found += entries.frame["source_seq"].to_list()
-        seq = entries.next_seq
-    return found
-
-
-def check_after(lives: Lives, batches: Batches, data: Path, told: Told) -> None:
-    """After any end: nothing acknowledged is lost, nothing is there twice, all of it verifies."""
-    began = time.monotonic()
-    key, sizes = FileKey(lives.kek), batches.sizes
-    with Vault.open(data, key, sealing="inline", epoch_seconds=3600.0) as vault:
-        assert time.monotonic() - began < 5, "back within 5 s"
-        found = numbers(vault)
-        for number, (first, rows) in told.acknowledged.items():
-            assert found[first : first + rows] == [100 * number + i for i in range(rows)], number
-        assert len(found) == len(set(found)), "nothing is there twice"
-        whole = {n: [100 * n + i for i in range(rows)] for n, rows in sizes.items()}
-        for number, values in whole.items():
-            assert sum(v in set(values) for v in found) in (0, len(values)), (
-                f"batch {number} is whole"
-            )
-        assert vault.recovery.lost_rows == 0
-        assert vault.recovery.damaged == ()
-        # The sender repeats whatever it has: each batch is there once, then.
-        for number, rows in sizes.items():
-            future = vault.append(batches(number, rows), source="life", batch_id=f"b{number}")
-            receipt = future.result(10)
-            assert receipt.repeated == (100 * number in found)
-            if number in told.acknowledged:
-                assert (receipt.first_seq, receipt.rows) == told.acknowledged[number]
-        assert sorted(numbers(vault)) == sorted(v for rows in whole.values() for v in rows)
-        vault.seal(10)
-    report = verify(data, key.fetch(data), now=time.time_ns())
-    assert report.verdict == "intact", report.problems
-    assert report.rows == sum(sizes.values())
-    for path in data.rglob("*"):
-        assert path.stat().st_mode & 0o077 == 0, f"{path} is for its owner alone"
-
-
-@pytest.fixture(scope="session")
-def batches() -> Batches:
-    """The batches of a life."""
-    return Batches()
+def _trace(pid: int, command: Sequence[str]) -> None:
+    """Let the stopped process *pid* live under a tracer, to its end."""
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    errors = cast("IO[str]", tracer.stderr)
+    said = errors.readline()
+    assert "attached" in said, said
+    os.kill(pid, signal.SIGCONT)
+    try:
+        tracer.wait(60)
+    except subprocess.TimeoutExpired:
+        os.kill(pid, signal.SIGKILL)  # a life that hangs is a failure, and ends here
+        tracer.wait(10)
+        raise
+    finally:
+        errors.close()
 
 
 @pytest.fixture(scope="session")
@@ -227,21 +147,32 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
 
 
 @pytest.fixture(scope="session")
-def clean_points(lives: Lives, batches: Batches) -> list[Point]:
-    """Every call of a life that nobody disturbs."""
+def clean_points(lives: Lives) -> list[Point]:
+    """Every call of a life that nobody disturbs, and that seals for itself."""
+    return undisturbed(lives, "inline", "keeper")
+
+
+@pytest.fixture(scope="session")
+def clean_points_of(lives: Lives) -> Callable[[Who], list[Point]]:
+    """Every call of one of the two processes of a life that nobody disturbs."""
+    return lambda who: undisturbed(lives, "process", who)
+
+
+def undisturbed(lives: Lives, sealing: Literal["inline", "process"], who: Who) -> list[Point]:
+    """The calls of *who* in a life that goes well."""
     data = lives.new()
-    told = lives.live(data)
-    assert told.last == "end"
+    told = lives.live(data, sealing=sealing, who=who)
+    assert told.last == "end", told.lines
     assert "joined 4" in told.lines
-    assert told.acknowledged.keys() == batches.sizes.keys()
-    check_after(lives, batches, data, told)
+    assert told.acknowledged.keys() == SIZES.keys()
+    check_after(lives.kek, data, told)
     return lives.points(data)
 
 
 @pytest.fixture(scope="session")
-def check(lives: Lives, batches: Batches) -> Callable[[Path, Told], None]:
+def check(lives: Lives) -> Callable[[Path, Told], None]:
     """What must hold after any end of a life."""
-    return lambda data, told: check_after(lives, batches, data, told)
+    return lambda data, told: check_after(lives.kek, data, told)
 
 
 @pytest.fixture(scope="session")

@@ -1,31 +1,41 @@
 """One life of a vault, told on standard output, for somebody else to end or spoil at a bad moment.
 
-``python life.py --serve`` imports everything once and then, for each line ``DATA KEK`` on its
-standard input, forks a life that stops at its first breath (for a tracer to come) and tells its
-tale to ``DATA.tale``.
+``python -m tests.faults.life`` imports everything once and then, for each line on its standard
+input (a :class:`Wish` as JSON), forks a life that stops at its first breath, for a tracer to come,
+and tells its tale to ``<data>.tale``.
 
-Everything happens in one thread, in the same order each time, so that "the n-th write" means the
-same write in each life.  ``ack <batch> <first seq> <rows>`` is told only after the future of that
-batch has resolved; ``refused <batch> <why>`` when the disk did not take it.
+The vault's own two threads are the caller's, so everything happens in the same order each time,
+and "the n-th write" means the same write in each life.  ``ack <batch> <first seq> <rows>`` is told
+only after the future of that batch has resolved; ``refused <batch> <why>`` when the disk did not
+take it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any, Literal
+from unittest import mock
 
 import alembic.command
+import msgspec
 import polars as pl
 
 import tocsin.vault.seal
 from tocsin.errors import StorageFailed, TocsinError
 from tocsin.event.batch import SCHEMA, Batch
 from tocsin.vault import FileKey, Receipt, Vault, compact, sealer, store
+from tocsin.vault.disk import DISK, Disk
+
+__all__ = ["STEPS", "Wish", "batch", "live"]
 
 #: What a life would import on the way, it finds imported.
 BEFOREHAND = (alembic.command, tocsin.vault.seal)
@@ -35,6 +45,16 @@ STEPS: tuple[int | str, ...] = (
     *(3, 2, "seal", 4, 1, "seal", 5, "seal", 5, "seal", "compact"),
     *(3, "seal", 2),
 )
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """A life that is asked for."""
+
+    data: str
+    kek: str
+    sealing: Literal["inline", "process"] = "inline"
+    #: A command that the first sealer is run under.
+    under: tuple[str, ...] = ()
 
 
 def batch(number: int, rows: int) -> Batch:
@@ -62,54 +82,69 @@ class OneThread(Vault):
             self._write_once()
         return future.result(0)
 
-    def seal_now(self) -> None:
-        """End the epoch and seal it."""
+    def seal_now(self) -> str | None:
+        """End the epoch and seal it; why not, when that fails each time."""
         self._turn_epoch(last=False)
         for _ in range(20):
             if self._epochs:
                 self._seal_once()
-        if self._epochs:
-            tell(f"not sealed {self.status().sealing_failed}")
+        return f"not sealed {self.status().sealing_failed}" if self._epochs else None
 
-    def compact_now(self) -> None:
+    def compact_now(self) -> str:
         """Join the segments; whoever asks is told when that fails."""
         future: Future[int] = Future()
         self._compact(future)
         error = future.exception()
-        tell(f"not joined {error}" if error else f"joined {future.result()}")
+        return f"not joined {error}" if error else f"joined {future.result()}"
 
 
-def tell(line: str) -> None:
-    """Say what happened."""
+def say(line: str) -> None:
+    """Tell the tale on standard output."""
     os.write(1, f"{line}\n".encode())
 
 
-def live(data: Path, kek: Path) -> None:
-    """Open, take, seal, join, close."""
+@contextlib.contextmanager
+def in_one_thread() -> Generator[None]:
+    """None of the vault's threads begins, and nothing takes its usual time."""
     start = threading.Thread.start
-    threading.Thread.start = lambda self: (  # type: ignore[method-assign]  # see the docstring
-        None if self.name.startswith("tocsin-vault") else start(self)
-    )
-    threading.Thread.join = lambda *_: None  # type: ignore[method-assign]  # same
-    store.RETRY_SECONDS = 0.01
-    compact.FEWEST = 4  # so that there is something to join
-    sealer._RETIRED_AFTER = 0.0  # and joined segments are removed at once
-    vault = OneThread.open(data, FileKey(kek), sealing="inline", epoch_seconds=3600.0)
-    assert isinstance(vault, OneThread)
-    tell("open")
-    for number, step in enumerate(STEPS):
-        if step == "seal":
-            vault.seal_now()
-        elif step == "compact":
-            vault.compact_now()
-        else:
-            assert isinstance(step, int)
-            take(vault, number, step)
-    vault.close()
-    tell("end")
+
+    def start_foreign(thread: threading.Thread) -> None:
+        if not thread.name.startswith("tocsin-vault"):
+            start(thread)
+
+    with (
+        mock.patch.object(threading.Thread, "start", start_foreign),
+        mock.patch.object(threading.Thread, "join", return_value=None),
+        mock.patch.object(store, "RETRY_SECONDS", 0.01),
+        mock.patch.object(compact, "FEWEST", 4),  # so that there is something to join
+        mock.patch.object(sealer, "_RETIRED_AFTER", 0.0),  # joined segments are removed at once
+    ):
+        yield
 
 
-def take(vault: OneThread, number: int, rows: int) -> None:
+def live(
+    data: Path,
+    kek: Path,
+    *,
+    sealing: Literal["inline", "process"] = "inline",
+    tell: Callable[[str], None] = say,
+    disk: Disk = DISK,
+) -> None:
+    """Open, take, seal, join, close."""
+    with in_one_thread():
+        vault = OneThread.open(data, FileKey(kek), sealing=sealing, epoch_seconds=3600.0, disk=disk)
+        assert isinstance(vault, OneThread)
+        tell("open")
+        for number, step in enumerate(STEPS):
+            if isinstance(step, int):
+                take(vault, number, step, tell)
+            elif told := vault.seal_now() if step == "seal" else vault.compact_now():
+                tell(told)
+        vault.close()
+        tell("end")
+
+
+def take(vault: OneThread, number: int, rows: int, tell: Callable[[str], None]) -> None:
     """Send a batch until it is taken, as a patient sender does."""
     for _ in range(20):
         try:
@@ -122,26 +157,41 @@ def take(vault: OneThread, number: int, rows: int) -> None:
     tell(f"gave up {number}")
 
 
-def breathe(data: Path, kek: Path) -> None:
+def breathe(wish: Wish) -> None:
     """A life in a process of its own."""
-    tale = os.open(f"{data}.tale", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    tale = os.open(f"{wish.data}.tale", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(tale, 1)
     os.kill(os.getpid(), signal.SIGSTOP)
     try:
-        live(data, kek)
+        with first_sealer_under(wish.under):
+            live(Path(wish.data), Path(wish.kek), sealing=wish.sealing)
     except TocsinError as error:
-        tell(f"failed {type(error).__name__}: {error}")
+        say(f"failed {type(error).__name__}: {error}")
     except BaseException:
-        tell(f"traceback {traceback.format_exc()}")
+        say(f"traceback {traceback.format_exc()}")
+
+
+@contextlib.contextmanager
+def first_sealer_under(command: tuple[str, ...]) -> Generator[None]:
+    """Run the first sealing process under *command*; those that take its place run free."""
+    popen, left = subprocess.Popen, [command] if command else []
+
+    def begin(_words: list[str], **more: Any) -> subprocess.Popen[bytes]:
+        words = [*(left.pop() if left else ()), sys.executable, "-m", "tests.faults.sealer"]
+        child: subprocess.Popen[bytes] = popen(words, **more)
+        return child
+
+    with mock.patch("tocsin.vault.seal.subprocess.Popen", begin):
+        yield
 
 
 def serve() -> None:
     """Fork lives on demand: the process id when it has stopped, the status when it has ended."""
     for line in sys.stdin:
-        data, kek = line.split()
+        wish = msgspec.json.decode(line, type=Wish)
         pid = os.fork()
         if not pid:
-            breathe(Path(data), Path(kek))
+            breathe(wish)
             os._exit(0)
         os.waitpid(pid, os.WUNTRACED)
         print(pid, flush=True)

@@ -164,6 +164,7 @@ class FailingDisk(Disk):
     """Refuses calls by rule; *kept* says whether it does what it refuses all the same."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.calls: list[str] = []
         self.rule: Callable[[str, int], OSError | None] = lambda _kind, _n: None
         self.kept = False

@@ -269,6 +269,7 @@ class Fragile(Disk):
     """Goes out at the n-th call."""
 
     def __init__(self, calls: int) -> None:
+        super().__init__()
         self.left = calls
 
     def _tick(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tocsin.errors import StorageFailed
 
-__all__ = ["DISK", "Disk", "sweep", "write_durably"]
+__all__ = ["DISK", "Disk", "make_directory", "sweep", "write_durably"]
 
 #: ``writev`` takes at most this many buffers at once (POSIX says at least 16, Linux takes 1,024).
 BUFFERS_AT_ONCE = 1024
@@ -26,6 +26,13 @@ FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
 
 class Disk:
     """The operating system's own.  Every method raises ``OSError`` as the system says it."""
+
+    def __init__(self) -> None:
+        self.sure: set[Path] = set()  #: directories whose own names this life has synced
+
+    def mkdir(self, path: Path) -> None:
+        """Make a directory for us alone; one that is there already is no error."""
+        path.mkdir(mode=0o700, exist_ok=True)
 
     def create(self, path: Path) -> int:
         """Open a new file for appending, readable by us alone; it must not exist."""
@@ -93,6 +100,23 @@ def write_durably(path: Path, data: bytes, *, disk: Disk = DISK) -> None:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             disk.unlink(temporary)
         raise StorageFailed(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def make_directory(path: Path, *, disk: Disk = DISK) -> None:
+    """Make *path* and what is missing above it, durably, for our eyes only.
+
+    One that is there may come from a life that was killed before it had synced the name.  So each
+    life syncs once the name of each directory that it is going to write in.
+    """
+    if path in disk.sure and path.is_dir():
+        return
+    if not path.is_dir():
+        make_directory(path.parent, disk=disk)
+        disk.mkdir(path)
+    # A crash here leaves a name that a power cut may take away; nothing has been promised in it.
+    with contextlib.suppress(PermissionError):  # who may not read the one above did not make it
+        disk.sync_dir(path.parent)
+    disk.sure.add(path)
 
 
 def sweep(directory: Path, *, disk: Disk = DISK) -> None:

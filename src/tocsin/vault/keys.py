@@ -39,7 +39,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tocsin.errors import Damaged, KeyMissing, KeyWrong, UsageError
-from tocsin.vault.disk import DISK, Disk, sweep, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, sweep, write_durably
 
 __all__ = [
     "CommandKey",
@@ -163,7 +163,7 @@ def file_key(path: Path, *, create: bool = False) -> FileKey:
     """
     source = FileKey(path)
     if create and not path.exists():
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path.parent)
         text = base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n"
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         fd = DISK.create(temporary)
@@ -252,7 +252,7 @@ class KeyRing:
     def __init__(self, directory: Path, source: KeySource, *, disk: Disk = DISK) -> None:
         self._directory = directory
         self._disk = disk
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory, disk=disk)
         wanted = sorted(self._generations())
         try:
             self._kek = source.fetch(directory.parent)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from tocsin.errors import StorageFailed
-from tocsin.vault.disk import Disk, sweep
+from tocsin.vault.disk import Disk, make_directory, sweep
 from tocsin.vault.jobs import SealJob
 from tocsin.vault.keys import KeyRing
 from tocsin.vault.recover import Gap, Laid, filler, find_gap, lay_out, quarantine, write_gap
@@ -102,7 +102,7 @@ def _set_aside(
 ) -> list[Gap]:
     """Keep damaged files for whoever wants to look, and write down which rows are gone."""
     aside = directory / "quarantine"
-    aside.mkdir(mode=0o700, exist_ok=True)
+    make_directory(aside, disk=disk)
     gaps: list[Gap] = []
     for file in files:
         if file.contents.damaged or file.holes:

@@ -28,7 +28,7 @@ from msgspec import Struct
 from tocsin import errors
 from tocsin.catalog import open_catalog
 from tocsin.errors import TocsinError, VaultBusy, VaultClosed
-from tocsin.vault import tlog
+from tocsin.vault.disk import make_directory
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import CommandKey, EnvironmentKey, FileKey, KeyRing, KeySource
 from tocsin.vault.sealer import Sealer
@@ -233,7 +233,7 @@ def _unpack(source: _Source) -> KeySource:
 @contextlib.contextmanager
 def alone(directory: Path, patience: float = PATIENCE) -> Generator[None]:
     """Hold ``log/sealer.lock``; VaultBusy when another sealer does not let go of it in time."""
-    tlog.make_directory(directory / "log")
+    make_directory(directory / "log")
     path = directory / "log" / "sealer.lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

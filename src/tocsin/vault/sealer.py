@@ -29,10 +29,10 @@ from sqlalchemy.exc import DatabaseError
 
 from tocsin.catalog import deliveries as catalog_deliveries
 from tocsin.catalog import segments as catalog_segments
-from tocsin.errors import Damaged, StorageFailed
+from tocsin.errors import Damaged, KeyMissing, StorageFailed
 from tocsin.event.batch import SCHEMA
 from tocsin.vault import merkle, recover, rows, segments, tlog, wal
-from tocsin.vault.disk import DISK, Disk, sweep, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, sweep, write_durably
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import KeyRing
 from tocsin.vault.note import Checkpoint, Signer, open_note, parse_checkpoint, sign
@@ -128,7 +128,7 @@ class Sealer:
         """Roll an interrupted seal forward, or make a new vault; say where the log stands."""
         self._state = None
         for name in ("log", "segments", "idx"):
-            tlog.make_directory(self.directory / name, disk=self._disk)
+            make_directory(self.directory / name, disk=self._disk)
         for name in ("segments", "idx"):
             sweep(self.directory / name, disk=self._disk)
         for folder in {p.parent for p in self._log.rglob(".*.tmp")}:
@@ -255,7 +255,9 @@ class Sealer:
             wal_cut=job.wal_cut,
         )
         self._commit(state, entry)
-        self._catalog_manifest(entry, deliveries)
+        # 11. A crash before this leaves a catalog that does not know the segment: recovery enters
+        # it from the log; a crash after it leaves the write-ahead log to be removed.
+        self._catalog_segment(entry, deliveries)
         return Sealed(first_seq, first_seq + count - 1, count, segment, state.tree.size)
 
     def _entry(self, last: _Last, kind: str, **more: Any) -> dict[str, Any]:
@@ -271,11 +273,10 @@ class Sealer:
             **more,
         }
 
-    def _catalog_manifest(self, entry: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
-        # 11. A crash before this leaves a catalog that does not know the segment: recovery enters
-        # it from the log; a crash after it leaves the write-ahead log to be removed.
+    def _catalog_segment(self, entry: Mapping[str, Any], deliveries: Sequence[Delivery]) -> None:
+        """Enter the segment of a manifest, or of a rewrite in the place of those it replaces."""
         with self._catalog.begin() as connection:
-            segments.record(connection, _segment_of(entry))
+            segments.record(connection, _segment_of(entry), entry.get("replaces", ()))
             if deliveries:
                 insert = insert_sqlite(catalog_deliveries).on_conflict_do_nothing()
                 connection.execute(insert, [d._asdict() for d in deliveries])
@@ -302,7 +303,7 @@ class Sealer:
         number, place = divmod(size - 1, tlog.WIDTH)
         state.macs = (b"" if place == 0 else state.macs[: 32 * place]) + _mac(key, text)
         path = self._log / mac_path(number)
-        tlog.make_directory(path.parent, disk=self._disk)
+        make_directory(path.parent, disk=self._disk)
         write_durably(path, state.macs, disk=self._disk)
         # 9. Checkpoint.  A crash after this leaves the epoch key one behind: recovery advances it.
         write_durably(self._checkpoint_path, sign(text, [state.signer]), disk=self._disk)
@@ -453,18 +454,16 @@ class Sealer:
                     break
                 missing.append(entry)
         for entry in reversed(missing):
-            segment = _segment_of(entry)
-            if entry["kind"] == "rewrite":
-                with self._catalog.begin() as connection:
-                    segments.record(connection, segment, entry["replaces"])
-                continue
-            deliveries: Sequence[Delivery] = ()
-            path = segments.segment_path(self.directory, segment.id)
-            with contextlib.suppress(Damaged):  # a file that is gone is named when it is read
-                if path.exists():
-                    key = self._ring.get(segments.key_name(segment.id))
-                    deliveries = segments.read_stored(path, key, segment.id).deliveries
-            self._catalog_manifest(entry, deliveries)
+            self._catalog_segment(entry, self._deliveries_in(entry["segment"]))
+
+    def _deliveries_in(self, segment: str) -> Sequence[Delivery]:
+        """The batches that a segment remembers; none when it is gone, which reading it will say."""
+        path = segments.segment_path(self.directory, segment)
+        with contextlib.suppress(Damaged, KeyMissing):
+            if path.exists():
+                key = self._ring.get(segments.key_name(segment))
+                return segments.read_stored(path, key, segment).deliveries
+        return ()
 
     def _remove_orphans(self, state: _State) -> None:
         """Remove segments and keys that no entry speaks of, and those that a rewrite replaced."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import sqlalchemy as sa
 
+from tocsin.vault.disk import Disk
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import KeyRing, KeySource
 
@@ -158,6 +159,7 @@ def open_sealing(
     *,
     mode: Literal["process", "inline"],
     epoch_seconds: float,
+    disk: Disk,
     clock: Callable[[], int],
 ) -> Sealing:
     """The sealer of the vault in *directory*."""
@@ -166,7 +168,14 @@ def open_sealing(
 
     if mode == "inline":
         return Inline(
-            Sealer(directory, ring, catalog=catalog, clock=clock, epoch_seconds=epoch_seconds)
+            Sealer(
+                directory,
+                ring,
+                catalog=catalog,
+                clock=clock,
+                epoch_seconds=epoch_seconds,
+                disk=disk,
+            )
         )
     place = Path(catalog.url.database or directory / "catalog.db")
     return Child(lambda: SealerProcess(directory, keys, catalog=place, epoch_seconds=epoch_seconds))

@@ -40,7 +40,7 @@ from tocsin.catalog import segments as catalog_segments
 from tocsin.errors import Damaged, StorageFailed
 from tocsin.event.batch import SCHEMA
 from tocsin.event.schema import NAMES, Type
-from tocsin.vault.disk import DISK, Disk, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, write_durably
 from tocsin.vault.keys import KeyRing
 
 __all__ = [
@@ -314,7 +314,7 @@ def write_filters(
     head = json.dumps({"make": _make(), "sizes": {n: len(b) for n, b in blobs.items()}})
     sealed = _seal(sealer, head.encode(), segment)
     path = filter_path(directory, segment)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    make_directory(path.parent, disk=disk)
     data = _IDX.pack(_IDX_MAGIC, len(sealed)) + sealed + b"".join(blobs.values())
     write_durably(path, data, disk=disk)
 
@@ -525,7 +525,7 @@ def quarantine(
     """
     source = segment_path(directory, segment)
     aside = directory / "quarantine"
-    aside.mkdir(mode=0o700, exist_ok=True)
+    make_directory(aside, disk=disk)
     with contextlib.suppress(FileNotFoundError):
         # A crash after this leaves a catalog row without a file: read as damaged, and marked then.
         disk.rename(source, aside / source.name)

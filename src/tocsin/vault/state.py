@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tocsin.errors import Damaged, KeyMissing
-from tocsin.vault.disk import write_durably
+from tocsin.vault.disk import make_directory, write_durably
 from tocsin.vault.keys import KeyRing
 
 __all__ = ["StateFile"]
@@ -37,7 +37,7 @@ class StateFile:
 
     def save(self, data: bytes) -> None:
         """Keep *data* in place of what was there.  Raises StorageFailed."""
-        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_directory(self._path.parent)
         nonce = secrets.token_bytes(_NONCE)
         sealed = AESGCM(self._key(create=True)).encrypt(nonce, data, self._about)
         write_durably(self._path, _MAGIC + nonce + sealed)

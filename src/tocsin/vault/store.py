@@ -36,7 +36,7 @@ from tocsin.errors import (
 from tocsin.event.batch import SCHEMA, Batch, Entries
 from tocsin.vault import segments
 from tocsin.vault.deliveries import Deliveries, Taken, load, prune
-from tocsin.vault.disk import DISK, Disk
+from tocsin.vault.disk import DISK, Disk, make_directory
 from tocsin.vault.hot import SHELF_ROWS, HotShelf, HotTail, cut, join
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import KeyRing, KeySource
@@ -217,18 +217,20 @@ class Vault:
         epoch_seconds: float = 10.0,
         limits: Limits = Limits(),
         catalog: sa.Engine | None = None,
+        disk: Disk = DISK,
         clock: Callable[[], int] = time.time_ns,
     ) -> Vault:
         """Open the vault in *directory*, made if it is new, and take up what the last life left.
 
-        With *sealing* "process" the sealer, and the signing key, live in a child process.  Raises
-        VaultBusy, KeyMissing, KeyWrong, Damaged or StorageFailed, each saying what to do.
+        With *sealing* "process" the sealer, and the signing key, live in a child process, which
+        has a disk of its own.  Raises VaultBusy, KeyMissing, KeyWrong, Damaged or StorageFailed,
+        each saying what to do.
         """
         with contextlib.ExitStack() as undo, _said(directory):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(directory, disk=disk)
             lock = Lock(directory)
             undo.callback(lock.release)
-            ring = KeyRing(directory / "keys", keys)
+            ring = KeyRing(directory / "keys", keys, disk=disk)
             engine = catalog or open_catalog(directory / "catalog.db")
             if catalog is None:
                 undo.callback(engine.dispose)
@@ -239,6 +241,7 @@ class Vault:
                 engine,
                 mode=sealing,
                 epoch_seconds=epoch_seconds,
+                disk=disk,
                 clock=clock,
             )
             undo.callback(sealer.close)
@@ -252,6 +255,7 @@ class Vault:
                 epoch_rows=epoch_rows,
                 epoch_seconds=epoch_seconds,
                 limits=limits,
+                disk=disk,
                 clock=clock,
             )
             vault._undo = undo.pop_all()
@@ -264,7 +268,7 @@ class Vault:
         # Only now: the roll-forward may have sealed more batches.
         self._deliveries = self._load()
         wal = self._directory / "wal"
-        wal.mkdir(mode=0o700, exist_ok=True)
+        make_directory(wal, disk=self._disk)
         begun = restart(
             self._directory,
             self._ring,

@@ -22,7 +22,7 @@ from typing import Any
 
 from tocsin.errors import Damaged
 from tocsin.vault import merkle
-from tocsin.vault.disk import DISK, Disk, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, write_durably
 
 __all__ = [
     "LARGEST_ENTRY",
@@ -33,7 +33,6 @@ __all__ = [
     "encode",
     "entries",
     "load",
-    "make_directory",
     "tile_path",
 ]
 
@@ -162,14 +161,6 @@ class Tree:
         folder = self.directory / f"{tile}.p"
         if folder.is_dir():
             yield from (p for p in folder.iterdir() if p.name.isdigit() and int(p.name) < below)
-
-
-def make_directory(path: Path, *, disk: Disk = DISK) -> None:
-    """Make *path* and what is missing above it, durably, for our eyes only."""
-    if not path.is_dir():
-        make_directory(path.parent, disk=disk)
-        path.mkdir(mode=0o700, exist_ok=True)
-        disk.sync_dir(path.parent)
 
 
 def load(directory: Path, size: int, *, disk: Disk = DISK) -> Tree:

@@ -180,6 +180,7 @@ class Falling(Disk):
     """Goes down at the n-th change of the disk, before it or after it."""
 
     def __init__(self, left: int = 10**9, *, after: bool = False) -> None:
+        super().__init__()
         self.left, self.after, self.count = left, after, 0
         self.error: type[BaseException] = Crash
 

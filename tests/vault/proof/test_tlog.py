@@ -78,6 +78,7 @@ class Failing(Idle):
     """Goes down at the n-th change of the disk."""
 
     def __init__(self, left: int) -> None:
+        super().__init__()
         self.left = left
 
     def _step(self) -> None:

@@ -1,0 +1,157 @@
+"""Every state that a power cut may leave of a whole vault: taken, sealed, promised, joined.
+
+A life is lived on storage that forgets (see ``storage``); each state that it may leave is written
+out, opened, and must hold all that was acknowledged by then, take what the senders repeat, and
+verify.  The catalog is SQLite's own affair, and derived: in a state it is as it was at that moment,
+or gone.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+from tests.faults.aftermath import Told, check_after, understand
+from tests.faults.life import live
+from tests.faults.storage import Moment, State, Storage, states
+
+from tocsin.catalog import open_catalog
+from tocsin.vault import file_key
+from tocsin.vault.disk import DISK
+
+LONG = os.environ.get("TOCSIN_FAULTS") == "long"
+STATES = 20_000 if LONG else 200
+SECONDS = 3600.0 if LONG else 12.0
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What goes with a moment."""
+
+    told: Told
+    catalog: bytes
+
+
+class Witness:
+    """Knows at any moment what the life has told, and what its catalog holds."""
+
+    def __init__(self, catalog: Path) -> None:
+        self.lines: list[str] = []
+        self._catalog = catalog
+        self._last = Beside(Told({}, ()), b"")
+
+    def tell(self, line: str) -> None:
+        """Hear what the life tells."""
+        self.lines.append(line)
+
+    def __call__(self) -> Beside:
+        now = Beside(understand(self.lines), image(self._catalog))
+        if now != self._last:
+            self._last = now
+        return self._last
+
+
+def image(catalog: Path) -> bytes:
+    """What a database holds, as a file of one piece."""
+    connection = sqlite3.connect(catalog)
+    try:
+        return connection.serialize()
+    finally:
+        connection.close()
+
+
+class Place:
+    """Where states are written out, and looked at."""
+
+    def __init__(self, root: Path, kek: Path, empty: Path) -> None:
+        self.root = root
+        self.kek = kek
+        self.empty = empty
+        self.count = 0
+
+    def put(self, state: State, catalog: bytes | None) -> Path:
+        """A data directory in this state; an empty catalog stands for none, which a start makes."""
+        self.count += 1
+        data = self.root / f"state{self.count}"
+        data.mkdir(mode=0o700)
+        for path, content in sorted(state.items()):
+            if content is None:
+                (data / path).mkdir(mode=0o700)
+            else:
+                fd = DISK.create(data / path)
+                os.write(fd, content)
+                os.close(fd)
+        place = data / "catalog.db"
+        place.touch(mode=0o600)
+        place.write_bytes(self.empty.read_bytes() if catalog is None else catalog)
+        return data
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    """A place in memory, if there is one: states are many, and written out only to be read."""
+    memory = Path("/dev/shm")
+    place = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else tmp_path))
+    yield place
+    shutil.rmtree(place)
+
+
+def record(root: Path) -> tuple[list[Moment], Place]:
+    """A life on storage that forgets."""
+    kek = file_key(root / "kek", create=True).path
+    data, empty = root / "data", root / "empty.db"
+    data.mkdir(mode=0o700)
+    open_catalog(empty).dispose()
+    shutil.copy(empty, data / "catalog.db")
+    witness = Witness(data / "catalog.db")
+    storage = Storage(data, witness)
+    live(data, kek, tell=witness.tell, disk=storage)
+    assert witness.lines[-1] == "end", witness.lines
+    assert "joined 4" in witness.lines
+    return storage.moments, Place(root, kek, empty)
+
+
+def try_states(root: Path, wanted: int, seconds: float) -> tuple[int, list[str]]:
+    """How many states were tried, and what was bad about some of them."""
+    moments, place = record(root)
+    chance = random.Random(5)
+    chance.shuffle(moments)  # a few hundred states are spread over all of them
+    until, tried, bad = time.monotonic() + seconds, 0, list[str]()
+    for state, moment in states(moments, root / "data", chance):
+        beside = cast("Beside", moment.beside)
+        catalog = beside.catalog if chance.random() < 0.7 else None
+        data = place.put(state, catalog)
+        try:
+            check_after(place.kek, data, beside.told)
+        except Exception as error:
+            bad.append(f"{data.name} after {moment.after}: {type(error).__name__}: {error}")
+        shutil.rmtree(data)
+        tried += 1
+        if tried >= wanted or time.monotonic() > until:
+            break
+    return tried, bad
+
+
+@pytest.mark.timeout(7200)
+def test_no_state_that_a_power_cut_can_leave_of_a_sealed_vault_is_bad(root: Path) -> None:
+    tried, bad = try_states(root, STATES, SECONDS)
+    assert not bad, f"{len(bad)} of {tried}; the first: {bad[:3]}"
+    assert tried >= min(STATES, 50)
+
+
+@pytest.mark.parametrize("name", ["datasync", "sync_dir"])
+def test_a_sync_that_is_left_out_shows(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(Storage, name, lambda *_: None)
+    tried, bad = try_states(root, 60, 30)
+    assert len(bad) > tried / 5
