@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check lint types contracts unit faults-long bench docs lock wheel clean
+.PHONY: help run test check lint types contracts unit wheel-unit faults-long bench docs lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(VENV)/.dev: $(VENV)/.server requirements/dev.txt
 run: $(VENV)/.server ## install what is needed and start tocsin with a demo story, on loopback
 	$(BIN)/tocsin up --demo
 
-test: check unit ## everything that must pass before a change lands
+test: check wheel-unit ## everything that must pass before a change lands
 
 check: lint types contracts ## linters, types and import contracts
 
@@ -39,8 +39,19 @@ types: $(VENV)/.dev ## mypy and pyright, both strict
 contracts: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports
 
-unit: $(VENV)/.dev ## pytest
+unit: $(VENV)/.dev ## pytest, on the sources
 	$(BIN)/pytest -q --durations=15
+
+AWAY := build/away
+
+wheel-unit: $(VENV)/.dev ## pytest, on the wheel, with the sources out of the way
+	$(BIN)/pytest -q tests/package
+	rm -rf $(AWAY) && mkdir -p $(AWAY)
+	$(BIN)/python -m hatchling build -t wheel -d $(AWAY)/dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --target $(AWAY)/installed $(AWAY)/dist/*.whl
+	cp -R bench docs requirements tests *.md LICENSE Makefile pyproject.toml $(AWAY)
+	rm -rf $(AWAY)/tests/package
+	cd $(AWAY) && PYTHONPATH=$(abspath $(AWAY))/installed $(abspath $(BIN))/pytest -q --durations=15 tests installed/tocsin
 
 faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an hour)
 	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults --timeout=7200

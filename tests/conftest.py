@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-CORPORA = Path(os.environ.get("TOCSIN_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
+
+def _corpora() -> Path:
+    """Where foreign test data is kept: as said, or in ``shared/corpora`` beside a folder above."""
+    beside = [folder / "shared" / "corpora" for folder in Path(__file__).parents]
+    found = next((place for place in beside if place.is_dir()), beside[-1])
+    return Path(os.environ.get("TOCSIN_CORPORA", found))
+
+
+CORPORA = _corpora()
 
 
 @pytest.fixture

@@ -189,7 +189,11 @@ def test_a_bad_line_harms_no_neighbour(tmp_path: Path, tocsin: Run) -> None:
     events = [json.loads(text) for text in out.splitlines()]
     assert [event["kind"] for event in events] == ["request", "log", "request"]
     assert events[1]["parse_error"]
-    assert b"1 line" in err
+    assert f"not understood and kept as plain log events: 1 lines, the first at {log}:2: " in (
+        err.decode()
+    )
+    _, err = tocsin("scan", str(log))
+    assert f"not understood: 1 lines, the first at {log}:2: ".encode() in err
 
 
 def test_parse_prints_canonical_events_in_input_order(tmp_path: Path, tocsin: Run) -> None:

@@ -40,10 +40,14 @@ def command(files: tuple[str, ...], source: str | None, parser: str | None, tz: 
     if parser is not None and parser not in PARSERS:
         raise UsageError(f"--parser {parser}: there are {', '.join(sorted(PARSERS))}")
     for name in files:
-        errors = 0
+        errors, trouble = 0, None
         for chunk in read_file(name, parser=parser, source=source, tz=tz):
             sys.stdout.buffer.write(json_lines(chunk.batch.frame))
             errors += chunk.parse_errors
+            trouble = trouble or chunk.trouble
         sys.stdout.buffer.flush()
         if errors:
-            complain(f"{name}: {errors} lines were not understood and are kept as plain log events")
+            complain(
+                f"not understood and kept as plain log events: {errors} lines, "
+                f"the first at {trouble}"
+            )

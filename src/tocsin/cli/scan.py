@@ -98,10 +98,9 @@ def command(
         put("")
     took = time.monotonic() - began
     formats = ", ".join(sorted(set(found.parsers.values()))) or "nothing"
-    say(
-        f"{found.events} events of {formats} in {took:.1f} s; {len(found.incidents)} incidents"
-        + (f"; {found.parse_errors} lines were not understood" if found.parse_errors else "")
-    )
+    say(f"{found.events} events of {formats} in {took:.1f} s; {len(found.incidents)} incidents")
+    if found.trouble:
+        complain(f"not understood: {found.parse_errors} lines, the first at {found.trouble}")
     sys.exit(FOUND if found.incidents else 0)
 
 

@@ -32,8 +32,9 @@ class Chunk:
     batch: Batch
     lines: npt.NDArray[np.int64]  #: 1-based line of each event
     parser: str
-    parse_errors: int
     size: int  #: bytes, as inflated
+    parse_errors: int
+    trouble: str | None  #: where the first line is that was not understood, and why
 
 
 def open_input(name: str) -> BinaryIO:
@@ -73,9 +74,17 @@ def read_file(
             batch = admit(frame, origin)
             lines = _record_lines(data, parser, frame.height) + line
             line += data.count(b"\n")
-            errors = batch.frame.get_column("parse_error", default=None)
-            bad = 0 if errors is None else len(errors) - errors.null_count()
-            yield Chunk(batch, lines, parser, bad, len(data))
+            bad, trouble = _troubles(name, batch, lines)
+            yield Chunk(batch, lines, parser, len(data), bad, trouble)
+
+
+def _troubles(name: str, batch: Batch, lines: npt.NDArray[np.int64]) -> tuple[int, str | None]:
+    """How many lines were not understood, and which is the first."""
+    errors = batch.frame.get_column("parse_error", default=None)
+    rows = [] if errors is None else errors.is_not_null().arg_true()
+    if errors is None or not len(rows):
+        return 0, None
+    return len(rows), f"{name}:{lines[rows[0]]}: {errors[rows[0]]}"
 
 
 @contextlib.contextmanager

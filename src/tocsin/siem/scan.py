@@ -33,6 +33,7 @@ class Scanned:
     findings: dict[str, Finding] = field(default_factory=dict)
     events: int = 0
     parse_errors: int = 0
+    trouble: str | None = None  #: where the first line is that was not understood, and why
     parsers: dict[str, str] = field(default_factory=dict)  #: file -> format
     places: _Places = field(default_factory=lambda: _Places())
 
@@ -110,6 +111,7 @@ def _stream(
     for chunk in read_file(name, **how):  # type: ignore[arg-type]  # tz is never None
         found.events += len(chunk.batch)
         found.parse_errors += chunk.parse_errors
+        found.trouble = found.trouble or chunk.trouble
         found.parsers[name] = chunk.parser
         progress(name, chunk.size, len(found.findings))
         if len(chunk.batch):
