@@ -1,6 +1,6 @@
 """Secrets made up for tests, each in the ways that secrets get into logs.
 
-Seeded, so that a run can be repeated.  Loaded by path, since tests do not import each other.
+Seeded, so that a run can be repeated.
 """
 
 # One row of a table is one line, whatever its length.

@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.event.test_redaction import CUT
 
+from tocsin.event.redact import redact, redact_line
 from tocsin.intake import redact as room
 from tocsin.intake.redact import redact_frame, redact_frame_slowly
 from tocsin.intake.scan import Scanner
@@ -135,3 +137,13 @@ def test_a_text_crowded_with_escapes_goes_whole_if_it_holds_a_secret_and_stays_i
     out = redact_frame(frame)
     assert out["message"].to_list() == [*texts[:2], "[redacted:text]", "[redacted:text]"]
     assert out.equals(redact_frame_slowly(frame))
+
+
+def test_the_hints_miss_no_text_that_redaction_would_cut() -> None:
+    texts = [text for text, _ in CUT]
+    frame = pl.DataFrame({"message": texts, "path": texts})
+    columns = {name: redact_frame(frame.select(name))[name].to_list() for name in frame.columns}
+    assert columns == {
+        "message": [redact_line(t) for t in texts],
+        "path": [redact(t) for t in texts],
+    }

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
-import pytest
+from tests.event import canaries
 
 from tocsin.event.batch import SCHEMA
 from tocsin.settings import Settings
@@ -18,26 +15,10 @@ from tocsin.vault.segments import open_shelves
 from tocsin.vault.wal import read_wal, wal_files
 
 
-def _canaries() -> ModuleType:
-    path = Path(__file__).parents[1] / "event" / "canaries.py"
-    spec = importlib.util.spec_from_file_location("event_canaries", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def corpus() -> ModuleType:
-    return _canaries()
-
-
-def test_no_canary_is_found_in_the_data_directory(tocsin: Any, corpus: ModuleType) -> None:
-    canaries = corpus.canaries()
-    assert len({c.secret for c in canaries}) >= 500
-    carriers = [text for c in canaries for text in corpus.carriers(c)]
+def test_no_canary_is_found_in_the_data_directory(tocsin: Any) -> None:
+    corpus = canaries.canaries()
+    assert len({c.secret for c in corpus}) >= 500
+    carriers = [text for c in corpus for text in canaries.carriers(c)]
     lines = [text.replace("\n", "\\n") for text in carriers]
 
     # By a followed file, as plain and as access lines; by HTTP, natively and as lines; by send.
@@ -80,7 +61,7 @@ def test_no_canary_is_found_in_the_data_directory(tocsin: Any, corpus: ModuleTyp
     tocsin.until(lambda: _stored(tocsin) >= total, 60)
     tocsin.stop()
 
-    needles = [needle for c in canaries for needle in corpus.needles(c)]
+    needles = [needle for c in corpus for needle in canaries.needles(c)]
     kept = _everything(tocsin)
     assert kept.count("\n") >= total
     leaked = [needle for needle in needles if needle in kept]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -175,8 +177,103 @@ def test_a_file_that_is_no_log_is_named_once_and_costs_nobody_else(tmp_path: Pat
         tell=told.append,
     )
     one.step()
-    (tmp_path / "a.log").write_bytes(bytes(range(256)) * 80 + b"\n")
+    with (tmp_path / "a.log").open("ab") as file:
+        file.write(bytes(range(256)) * 40 + b"\n")
     (tmp_path / "b.log").write_text("one\ntwo\n")
     one.step()
     assert vault.lines == ["one", "two"]
     assert ["a.log" in str(event.message) for event in told] == [True]
+
+
+def following_unnamed(vault: Vault, log: Path, told: list[Event] | None = None) -> Following:
+    return Following(
+        vault,  # type: ignore[arg-type]  # as much of a vault as following needs
+        open_catalog(log.parent / "catalog.db"),
+        [Follow(path=str(log))],
+        admit=admit,
+        tell=(told if told is not None else []).append,
+    )
+
+
+def test_a_banner_at_the_top_does_not_decide_the_format(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("Starting app version 1.2\n")
+    vault = Vault()
+    one = following_unnamed(vault, log)
+    one.step()
+    with log.open("a") as file:
+        file.write('{"level": "info", "msg": "hello"}\n' * 20)
+    one.step()
+    assert vault.lines == ["Starting app version 1.2", *["hello"] * 20]
+
+
+def test_records_of_several_lines_are_not_cut_though_nobody_named_the_format(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "postgresql.csv"
+    who = '"u","d",1,"127.0.0.1:1",a.b,1,"SELECT",2026-11-23 05:46:22 UTC,3/1,0'
+    words = f"first line\nsecond {'x' * 900}\nthird line"
+    record = f'2026-11-23 05:46:22.750 UTC,{who},LOG,00000,"{words}",,,,,,,,,"app","client",,0\n'
+    log.write_text(record * 3000)
+    vault = Vault()
+    following_unnamed(vault, log).step()
+    assert len(vault.lines) == 3000
+    assert {line[:11] for line in vault.lines} == {"first line\n"}
+
+
+def test_the_same_words_after_a_truncation_are_kept_again(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    vault = Vault()
+    one = following_unnamed(vault, log)
+    for _ in range(3):
+        log.write_text("")
+        one.step()
+        log.write_text("service started\n")
+        one.step()
+    assert vault.lines == ["service started"] * 3
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_what_was_rotated_and_packed_while_nobody_looked_is_read_from_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: bool
+) -> None:
+    log = tmp_path / "app.log"
+    lines = [f"line {n} {'x' * 40}" for n in range(100)]
+    log.write_text("".join(f"{line}\n" for line in lines[:60]))
+    vault, told = Vault(), list[Event]()
+    following_unnamed(vault, log, told).step()
+    with log.open("a") as file:
+        file.write("".join(f"{line}\n" for line in lines[60:]))
+    if crash:  # stored, and killed before the place moved
+        one = following_unnamed(vault, log, told)
+        monkeypatch.setattr(one._tails[0].tail, "ack", lambda _chunk: None)
+        one.step()
+        with log.open("a") as file:
+            file.write("last\n")
+        lines.append("last")
+    times = log.stat()
+    with gzip.open(f"{log}.1.gz", "wb") as packed:
+        packed.write(log.read_bytes())
+    os.utime(f"{log}.1.gz", ns=(times.st_atime_ns, times.st_mtime_ns))
+    log.unlink()
+    log.write_text("new\n")
+    for _ in range(2):
+        following_unnamed(vault, log, told).step()
+    assert sorted(vault.lines) == sorted([*lines, "new"])
+    assert told == []
+
+
+def test_an_archive_that_holds_something_else_is_read_and_the_loss_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text("one\n")
+    vault, told = Vault(), list[Event]()
+    following_unnamed(vault, log, told).step()
+    log.unlink()
+    with gzip.open(f"{log}.1.gz", "wb") as packed:
+        packed.write(b"came and went\n")
+    log.write_text("new\n")
+    following_unnamed(vault, log, told).step()
+    assert sorted(vault.lines) == ["came and went", "new", "one"]
+    assert [event.tags for event in told] == [("gap",)]
+    following_unnamed(vault, log, told).step()
+    assert len(told) == 1

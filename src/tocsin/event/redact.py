@@ -49,7 +49,7 @@ __all__ = [
 LAYERS = 3
 
 #: A text with more secrets than this is a trap and goes as a whole.
-_MOST = 4096
+_MOST = 128
 
 #: A text with more escapes than this that also holds a secret goes as a whole: finding each place
 #: again beneath three layers of escapes is the costly part, and only an attacker writes such texts.
@@ -88,12 +88,38 @@ def redact(text: str) -> str:
     >>> redact("the token has expired")
     'the token has expired'
     """
-    for _ in range(_PASSES):
+    short = len(text) <= _SHORT
+    if short and (text in _CLEAN or _OBVIOUS.fullmatch(text)):
+        return text
+    for turn in range(_PASSES):
         spans = _all_spans(text)
         if not spans:
+            if short and not turn:
+                _remember(text)
             return text
         text = _cut(text, spans)
     return marker("text")
+
+
+def _remember(text: str) -> None:
+    """Logs say the same again and again: a text without a secret need not be looked at twice."""
+    if len(_CLEAN) >= _MOST_CLEAN:
+        _CLEAN.clear()
+    _CLEAN.add(text)
+
+
+_SHORT = 256
+_MOST_CLEAN = 8192
+_CLEAN: set[str] = set()
+
+#: A word, a number, a time, an address, and nothing else, is no secret.  (Where it stands under a
+#: secret's name, the caller knows.)
+_OBVIOUS = re.compile(
+    r"[A-Za-z]{0,16}|-?[0-9]{1,7}(?:\.[0-9]{1,6})?|[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
+    r"|[12][0-9]{3}-[01][0-9]-[0-3][0-9](?:[T ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    r"(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:?[0-9]{2})?)?",
+    re.A,
+)
 
 
 def redact_line(text: str) -> str:
@@ -145,8 +171,11 @@ def _walk(value: Any, kind: str | None) -> Any:
         return value
     if kind is not None:
         return marker(kind)
-    if isinstance(value, int) and len(text := str(value)) >= 11 and redact(text) != text:
-        return redact(text)
+    if isinstance(value, float) and value.is_integer() and 10**10 < abs(value) < 10**19:
+        return value if (text := str(int(value))) == redact(text) else redact(text)
+    if isinstance(value, int) and len(text := str(value)) >= 11:
+        clean = redact(text)
+        return value if clean == text else clean
     return value
 
 
@@ -156,13 +185,21 @@ def _walk_items(items: Sequence[Any], kind: str | None) -> list[Any]:
     new: Any
     paired = bool(items) and all(_is_pair(item) for item in items)
     program = any(isinstance(item, str) and _CLIENT.search(item) for item in items)
+    caller = any(isinstance(item, str) and _CALLER.search(item) for item in items)
+    flat = kind is None and _is_flat_headers(items)
     before: Any = None
-    for item in items:
+    for n, item in enumerate(items):
         if paired and kind is None and (pair := _name_class(item[0])) is not None:
             new = [item[0], _walk_as(item[1], pair, kind)]
             clean.append(item if new[1] is item[1] else type(item)(new))
         elif kind is None and isinstance(item, str) and (named := _option_class(before)):
             clean.append(item if _OPTION.fullmatch(item) else _leaf(item, named))
+        elif flat and n % 2 and (said := _name_class(before)) is not None:
+            clean.append(_walk_as(item, said, kind))
+        elif caller and before in ("-u", "--user") and isinstance(item, str) and ":" in item:
+            clean.append(item.partition(":")[0] + ":" + marker("password"))
+        elif program and before == "-p" and isinstance(item, str):
+            clean.append(marker("password"))
         elif program and isinstance(item, str) and item[:2] == "-p" and item[2:]:
             masked = _ONLY_MARKERS.fullmatch(item, 2)
             clean.append(item if masked else "-p" + marker("password"))
@@ -184,6 +221,19 @@ def _option_class(item: Any) -> str | None:
     return found[0] if found is not None and not found[1] else None
 
 
+def _is_flat_headers(items: Sequence[Any]) -> bool:
+    """``["Host", "a", "X-Api-Key", "..."]``: names and values by turns."""
+    names = items[::2]
+    return (
+        len(items) >= 4
+        and len(items) % 2 == 0
+        and all(isinstance(name, str) and _HEADER.fullmatch(name) for name in names)
+        and any("-" in name for name in names)
+    )
+
+
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9_\-]{0,63}", re.A)
+_CALLER = re.compile(r"(?:\A|[/\\])(?:curl|wget|http|https)(?:\.exe)?\Z", re.A)
 _OPTION = re.compile(r"--[A-Za-z][\w.\-]{0,127}|-[A-Za-z]", re.A)
 _CLIENT = re.compile(r"(?:\A|[/\\])(?:mysql|mariadb|sshpass)[a-z_\-]{0,16}(?:\.exe)?\Z", re.A)
 
@@ -196,8 +246,9 @@ def _name_class(name: Any) -> tuple[str, bool] | None:
 
 
 _NAME = re.compile(r"[A-Za-z0-9_.\- ]{1,128}", re.A)
-_NAMES = frozenset("name key header field param parameter".split())
-_VALUES = frozenset("value val values content".split())
+_NAMES = frozenset("name key header field param parameter k".split())
+_VALUES = frozenset("value val values content v".split())
+_SPELLED = frozenset(s for v in _VALUES for s in (v, v.upper(), v.title()))
 
 
 def _named_by(value: dict[Any, Any]) -> tuple[str, bool] | None:
@@ -212,6 +263,22 @@ def _named_by(value: dict[Any, Any]) -> tuple[str, bool] | None:
     return None
 
 
+def _named_apart(value: dict[Any, Any]) -> dict[str, tuple[str, bool]]:
+    """Classes of values in ``{"f.name": "password", "f.value": "..."}``, by their keys."""
+    found: dict[str, tuple[str, bool]] = {}
+    for key in value:
+        if type(key) is str and key.endswith(_DOTTED_VALUES):
+            prefix = key.rpartition(".")[0]
+            for name in _NAMES:
+                said = _name_class(value.get(f"{prefix}.{name}"))
+                if said is not None:
+                    found[key] = said
+    return found
+
+
+_DOTTED_VALUES = tuple(f".{value}" for value in sorted(_VALUES))
+
+
 def _walk_as(item: Any, found: tuple[str, bool], kind: str | None) -> Any:
     """*item* cleaned as what stands under a name of class *found*."""
     inner, picky = found
@@ -224,16 +291,47 @@ def _walk_as(item: Any, found: tuple[str, bool], kind: str | None) -> Any:
 def _walk_dict(value: dict[Any, Any], kind: str | None) -> dict[Any, Any]:
     clean: dict[Any, Any] = {}
     changed = False
-    named = _named_by(value) if kind is None else None
+    named = _named_by(value) if kind is None and not _SPELLED.isdisjoint(value) else None
+    apart = _named_apart(value) if kind is None else {}
     for key, item in value.items():
+        if kind is None and named is None and key not in apart and _is_obvious(key, item):
+            clean[key if key not in clean else _free(clean, key)] = item
+            continue
         name = _free(clean, _key(key, kind))
         if named is not None and isinstance(key, str) and key.lower() in _VALUES:
             new = _walk_as(item, named, kind)
+        elif key in apart:
+            new = _walk_as(item, apart[key], kind)
         else:
             new = _walk_item(key, item, kind)
         changed = changed or new is not item or (name is not key and name != key)
         clean[name] = new
     return clean if changed else value
+
+
+def _is_obvious(key: Any, item: Any) -> bool:
+    """Whether there is certainly no secret in this: a harmless name, and a small value under it."""
+    if type(key) is not str or (key not in _PLAIN_KEYS and not _is_plain_key(key)):
+        return False
+    held = type(item)
+    if held is str:
+        return len(item) <= _SHORT and (item in _CLEAN or _OBVIOUS.fullmatch(item) is not None)
+    if held is int or held is float:
+        return -(10**9) < item < 10**9
+    return held is bool or item is None
+
+
+def _is_plain_key(key: str) -> bool:
+    """Whether *key* names no secret and is none; most do and are, and then it is remembered."""
+    if len(key) > 64 or key_class(key.strip("\"':= \t")) or redact(key) != key:
+        return False
+    if len(_PLAIN_KEYS) >= _MOST_CLEAN:
+        _PLAIN_KEYS.clear()
+    _PLAIN_KEYS.add(key)
+    return True
+
+
+_PLAIN_KEYS: set[str] = set()
 
 
 def _key(key: Any, kind: str | None) -> Any:
@@ -249,7 +347,7 @@ _WORD = re.compile(r"[A-Za-z]{1,24}(?:[_.\-][A-Za-z]{1,24}){0,4}", re.A)
 
 
 def _walk_item(key: Any, item: Any, kind: str | None) -> Any:
-    found = key_class(key) if isinstance(key, str) else None
+    found = key_class(key.strip("\"':= \t")) if isinstance(key, str) else None
     if found is None:
         return _walk(item, kind)
     inner, picky = found
@@ -308,7 +406,10 @@ def _leaf(text: str, kind: str | None) -> str:
 # --- text ----------------------------------------------------------------------------------------
 
 #: An escape of a character, in the dialects that logs use.
-ESCAPE = r"%[0-9A-Fa-f][0-9A-Fa-f]|\\(?:x[0-9A-Fa-f][0-9A-Fa-f]|u[0-9A-Fa-f]{4}|[\"'/\\bfnrt])"
+ESCAPE = (
+    r"&(?:quot|apos|amp|lt|gt|#[0-9]{2,3}|#x[0-9A-Fa-f]{2});|"
+    r"%[0-9A-Fa-f][0-9A-Fa-f]|\\(?:x[0-9A-Fa-f][0-9A-Fa-f]|u[0-9A-Fa-f]{4}|[\"'/\\bfnrt])"
+)
 _ESCAPE = re.compile(ESCAPE, re.A)
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
@@ -319,6 +420,8 @@ class _Chars(dict[str, str]):
     def __missing__(self, escape: str) -> str:
         if escape[0] == "%":
             char = chr(int(escape[1:], 16))
+        elif escape[0] == "&":
+            char = _entity(escape[1:-1])
         elif len(escape) > 2:
             code = int(escape[2:], 16)
             char = "\ufffd" if 0xD800 <= code < 0xE000 else chr(code)  # half a character is none
@@ -329,6 +432,13 @@ class _Chars(dict[str, str]):
         return char
 
 
+def _entity(name: str) -> str:
+    if name[0] != "#":
+        return _ENTITIES[name]
+    return chr(int(name[2:], 16) if name[1] == "x" else int(name[1:]))
+
+
+_ENTITIES = {"quot": '"', "apos": "'", "amp": "&", "lt": "<", "gt": ">"}
 _CHARS = _Chars()
 _PARTED = re.compile(f"({ESCAPE})", re.A)
 
@@ -355,6 +465,8 @@ def _places(text: str, origin: list[int] | range) -> list[int]:
 def _all_spans(text: str) -> list[_Span]:
     """Everything to cut from *text*, in order, without overlaps."""
     spans = _open_spans(text, text, [])
+    if not text.isascii() and (narrow := text.translate(_NARROW)) != text:
+        spans += _open_spans(text, narrow, [])  # character by character the same places
     views = [text]
     crowded = _crowded(text)
     for _ in range(LAYERS):
@@ -369,9 +481,13 @@ def _all_spans(text: str) -> list[_Span]:
     return [_Span(0, len(text), "text")] if spans and crowded else _merge(spans)
 
 
+#: The wide forms of ASCII, with which East Asian texts write ``：`` and ``＝``.
+_NARROW = {0xFF01 + n: 0x21 + n for n in range(94)} | {0x3000: 0x20}
+
+
 def _crowded(text: str) -> bool:
     """Whether *text* has more escapes than are looked for one by one."""
-    if text.count("%") + text.count("\\") <= _MOST_ESCAPES:
+    if text.count("%") + text.count("\\") + text.count(";") <= _MOST_ESCAPES:
         return False
     return next(islice(_ESCAPE.finditer(text), _MOST_ESCAPES, None), None) is not None
 
@@ -429,7 +545,7 @@ def _whole_markers(text: str, start: int, end: int, floor: int) -> tuple[int, in
 
 
 def _spans(text: str) -> Iterator[_Span]:
-    if "=" in text or ":" in text or "--" in text:
+    if "=" in text or ":" in text or "--" in text or "->" in text:
         yield from _named(text)
         yield from _written_out(text)
     if "<" in text:
@@ -438,8 +554,10 @@ def _spans(text: str) -> Iterator[_Span]:
         yield from _arguments(text)
     if "-p" in text or "-a" in text:
         yield from _commands(text)
-    if "://" in text and "@" in text:
+    if "@" in text and ("://" in text or ":thin:" in text):
         yield from _connections(text)
+    if "form-data" in text:
+        yield from _form_parts(text)
     if "-----BEGIN" in text or "PuTTY-User-Key-File" in text:
         yield from _keys(text)
     yield from _shapes(text)
@@ -451,11 +569,11 @@ def _spans(text: str) -> Iterator[_Span]:
 
 _PAIR = re.compile(
     r"(?<![A-Za-z0-9_.\-\x80-\U0010ffff])"
-    r"([A-Za-z0-9_.\-\x80-\U0010ffff]++)([\\\"'\]]*+)([ \t]*+)(=>|:=|==?|:)"
+    r"([A-Za-z0-9_.\-\x80-\U0010ffff]++)((?:[\\\"'\]]|\[\d{0,6}\])*+)([ \t+\x00]*+)(=>|->|:=|==?|:)"
     r"(?![:=])",
     re.A,
 )
-_BEFORE = re.compile(r"[A-Za-z0-9]++ $", re.A)
+_BEFORE = re.compile(r"(?:[A-Za-z0-9]++ ){1,2}$", re.A)
 _FLAG = re.compile(r"(?<![\w\-])--([A-Za-z][\w.\-]*+)[ \t]++(?![\-|&;])(\S++)", re.A)
 _SPACE = re.compile(r"[ \t]*+", re.A)
 
@@ -482,7 +600,8 @@ def _named(text: str) -> Iterator[_Span]:
 
 def _class_of(text: str, found: re.Match[str]) -> tuple[str, bool] | None:
     hit = key_class(found[1])
-    if hit is None or hit[1]:
+    at = found.start()
+    if (hit is None or hit[1]) and at and text[at - 1] == " ":
         before = _BEFORE.search(text, max(0, found.start() - 24), found.start())
         if before is not None:
             return key_class(before[0] + found[1]) or hit
@@ -553,6 +672,25 @@ def _arguments(text: str) -> Iterator[_Span]:
             yield from _quoted_secret(text, found.end(), hit)
 
 
+_PART = re.compile(
+    r"form-data;[^\r\n]{0,200}?name=\\*+\"([^\"\r\n\\]{1,128})\\*+\"[^\r\n]{0,200}+(?:\r?\n[^\r\n]{1,200}+){0,4}"
+    r"\r?\n\r?\n([^\r\n]*+)",
+    re.A | re.I,
+)
+
+
+def _form_parts(text: str) -> Iterator[_Span]:
+    """The fields of a multipart body."""
+    for found in _PART.finditer(text):
+        hit = key_class(found[1])
+        if (
+            hit is not None
+            and not harmless(found[2])
+            and (not hit[1] or looks_random(found[2], 16))
+        ):
+            yield _Span(*found.span(2), hit[0])
+
+
 def _quoted_secret(text: str, at: int, hit: tuple[str, bool] | None) -> Iterator[_Span]:
     inside = _quoted(text, at) if hit is not None else None
     if hit is None or inside is None:
@@ -617,7 +755,9 @@ def _value(text: str, found: re.Match[str], kind: str) -> _Span | None:
     else:
         end = _bare_end(text, at)
     value = text[at:end]
-    prose = (spaced and found[4] == ":") or kind in {"authorization", "session"}
+    prose = (spaced and found[4] in (":", "->")) or kind in {"authorization", "session"}
+    if found[4] == "->" and value.isalpha():
+        return None
     if harmless(value.rstrip(".,;:!)]}"), prose=prose) or _is_count(found[1], value):
         return None
     return _Span(at, end, kind, json_like and not _MARKER.match(text, at))
@@ -774,10 +914,25 @@ _CONNECTION = re.compile(
 )
 
 
+#: Oracle's short form: ``jdbc:oracle:thin:user/password@//host/service``.
+_THIN = re.compile(r":thin:[^\s/@:]{1,128}/([^\s@]{1,256}?)@", re.A)
+
+
+#: A token in the place of the user: ``https://TOKEN@host/``.
+_USERINFO = re.compile(r"://([A-Za-z0-9_.\-]{16,256})@", re.A)
+
+
 def _connections(text: str) -> Iterator[_Span]:
     for found in _CONNECTION.finditer(text):
+        if "[redacted:" in found[0]:
+            continue
         group = found.lastindex or 1
         yield _Span(*found.span(group), "password")
+    for found in _THIN.finditer(text):
+        yield _Span(*found.span(1), "password")
+    for found in _USERINFO.finditer(text):
+        if looks_random(found[1], 16):
+            yield _Span(*found.span(1), "token")
 
 
 _BEGIN = re.compile(
@@ -830,7 +985,9 @@ def _eu_number(text: str) -> bool:
 
 
 _SQL = re.compile(
-    r"(?<![A-Za-z0-9_])(?:password(?:[ \t\r\n]*+[=(][ \t\r\n]*+|[ \t\r\n]++)(?=['\"$])"
+    r"(?<![A-Za-z0-9_])(?:password(?:[ \t\r\n]*+[=(][ \t\r\n]*+|[ \t\r\n]++)"
+    r"(?:(?:[EeNn]|[Uu]&)(?='))?+(?=['\"$])"
+    r"|password[ \t]++for[ \t]++[^\s=:]{1,64}+[ \t]*+[=:][ \t]*+"
     r"|identified[ \t\r\n]++(?:with[ \t\r\n]++\S{1,64}+[ \t\r\n]++(?:by|as)|by|via|with)[ \t\r\n]++"
     r"(?:password[ \t\r\n]++)?+)",
     re.A | re.I,
@@ -841,6 +998,19 @@ _SAID = re.compile(
     re.A | re.I,
 )
 _SAID_WORDS = ("password", "passwd", "passphrase", "secret", "token", "pin", "otp")
+#: A name and, after nothing but space, what can only be its value.
+_TOLD = re.compile(
+    r"(?<![A-Za-z0-9])(?:(?P<code>(?:otp|verification|one[ -]time|sms|security|login)[ _-]code"
+    r"|otp|passcode)|(?P<key>(?:api|access|secret|auth|app)[ _-]?key|client[ _-]secret"
+    r"|access[ _-]token|pass(?:word|wd|phrase)))[ \t]++[\"']?([^\s\"']{4,256}+)",
+    re.A | re.I,
+)
+_TOLD_WORDS = ("code", "key", "secret", "token", "pass", "otp")
+_SET = re.compile(
+    r"(?<![A-Za-z0-9_])set[ \t]++(?:local[ \t]++|session[ \t]++)?+[\w.]*?"
+    r"(?:password|passwd|secret|token|api_?key)[\w.]*+[ \t]++to[ \t]++",
+    re.A | re.I,
+)
 _DOLLAR = re.compile(r"\$[A-Za-z0-9_]*+\$", re.A)
 
 
@@ -861,6 +1031,23 @@ def _phrases(text: str) -> Iterator[_Span]:
         if not value.isalpha() and not harmless(value, prose=True) and not _MARKER.match(value):
             kind = (key_class(said[1]) or ("secret", False))[0]
             yield _Span(said.start(2), said.start(2) + len(value), kind)
+    yield from _told(text, small)
+
+
+def _told(text: str, small: str) -> Iterator[_Span]:
+    """``api key 3f9a...``, ``OTP code 123456``, ``SET app.secret TO ...``."""
+    for found in _TOLD.finditer(text) if _any(small, _TOLD_WORDS) else ():
+        value = found[3].rstrip(".,;:!)")
+        end = found.start(3) + len(value)
+        if found["code"] and value.isdigit() and 4 <= len(value) <= 10:
+            yield _Span(found.start(3), end, "otp")
+        elif found["key"] and looks_random(value, 12) and not _MARKER.match(value):
+            kind = (key_class(found["key"].replace(" ", "_")) or ("secret", False))[0]
+            yield _Span(found.start(3), end, kind)
+    for found in _SET.finditer(text) if " to " in small and "set " in small else ():
+        span = _sql_literal(text, found.end())
+        if span is not None and text[span.start : span.end].lower() != "default":
+            yield span._replace(kind="secret")
 
 
 def _sql_literal(text: str, at: int) -> _Span | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from types import MappingProxyType
 
 __all__ = [
@@ -41,17 +42,17 @@ _PARTS = (
     ),
     (
         "private-key",
-        "private~key ssh~key signing~key encryption~key master~key",
+        "private~key priv~key ssh~key signing~key encryption~key master~key",
     ),
     (
         "api-key",
         "api~key access~key secret~key account~key shared~key auth~key app~key functions~key subscription~key license~key service~key client~key",
     ),
-    ("secret", "secret credential connection~string conn~str"),
+    ("secret", "secret credential connection~string conn~str seed~phrase security~answer"),
     ("session", "session~id sess~id session~key session~token session~cookie"),
     (
         "otp",
-        "one~time~code one~time~pin mfa~code 2fa~code tfa~code verification~code sms~code auth~code authorization~code recovery~code backup~code security~code code~verifier",
+        "one~time~code one~time~pin mfa~code 2fa~code tfa~code verification~code sms~code auth~code authorization~code recovery~code backup~code security~code code~verifier oauth~verifier",
     ),
     (
         "card",
@@ -67,7 +68,7 @@ _PARTS = (
         "social~security national~id nhs~number tax~id tax~number tax~payer passport aadhaar aadhar pesel personnummer codice~fiscale steuer~id insurance~number id~card driver~license driver~licence drivers~license driving~licence",
     ),
     ("health", "diagnosis medical~record patient~id"),
-    ("authorization", "authorization authorisation"),
+    ("authorization", "authorization authorisation auth~header"),
     ("token", "token jwt saml~response client~assertion"),
 )
 
@@ -96,6 +97,10 @@ def _spellings(word: str) -> Iterator[str]:
 _WORDS = MappingProxyType(
     {
         **dict.fromkeys(("pass", "pw", "passwd", "clave", "mdp"), "password"),
+        **dict.fromkeys(("dbpass", "userpass", "mypass", "rootpass", "adminpass"), "password"),
+        **dict.fromkeys(("rootpw", "adminpw", "userpw", "dbpw", "psk", "pswd", "psw"), "password"),
+        **dict.fromkeys(("creds", "cred", "mnemonic"), "secret"),
+        **dict.fromkeys(("csrf", "xsrf"), "token"),
         **dict.fromkeys(("auth", "bearer"), "authorization"),
         **dict.fromkeys(("cookie", "cookies"), "cookie"),
         **dict.fromkeys(("session", "sess", "sid", "sessid"), "session"),
@@ -145,8 +150,10 @@ def key_class(name: str) -> tuple[str, bool] | None:
     >>> key_class("code")
     ('code', True)
     """
-    if len(name) > 256:
-        name = name[-256:]
+    return _short_class(name) if len(name) <= 64 else _class(name[-256:])
+
+
+def _class(name: str) -> tuple[str, bool] | None:
     words = [w.lower() for w in _SPLIT.findall(name)]
     while words and words[-1].isdigit():  # password2
         words.pop()
@@ -159,6 +166,9 @@ def key_class(name: str) -> tuple[str, bool] | None:
     if len(words) <= 3 and last in _MAYBE and not _BAR.intersection(name[_after(name, last) :]):
         return last, True
     return None
+
+
+_short_class = lru_cache(8192)(_class)  # the same keys come again and again
 
 
 def _after(name: str, word: str) -> int:
@@ -293,8 +303,8 @@ _UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 #: One scan for every number that could be a card or a national id; group names say what to check.
 #: A UUID is taken first, so that its digit groups are never read as a card.
 NUMBERS = re.compile(
-    rf"(?<![0-9A-Za-z])(?=[0-9A-Za-f])(?<!\d[.,])(?:{_UUID}"
-    r"|(?P<card>[2-6]\d{12,18}|[2-6]\d{3}(?P<s>[ .+\-])\d{4}(?P=s)\d{4}(?P=s)\d{4}(?:(?P=s)\d{1,3})?"
+    rf"(?:(?<![0-9A-Za-z])|(?<=%B)|(?<=%b))(?=[0-9A-Za-f])(?<!\d[.,])(?:{_UUID}"
+    r"|(?P<card>[2-6]\d{12,18}|[2-6]\d{3}(?P<s>[ .+\-_\t\u00a0\u2010\u2011\u2013]|  )\d{4}(?P=s)\d{4}(?P=s)\d{4}(?:(?P=s)\d{1,3})?"
     r"|3\d{3}(?P<t>[ .+\-])\d{6}(?P=t)\d{4,5})"
     r"|(?P<ssn>\d{3}-\d{2}-\d{4}(?!-))"
     r"|(?P<cpf>\d{3}\.\d{3}\.\d{3}-\d{2})"
@@ -310,7 +320,9 @@ NUMBERS = re.compile(
 )
 _NUMBER_HINTS = (
     # Card and Aadhaar numbers: digits and nothing else up to where the word ends, so that hex ids pass.
-    r"[^0-9A-Za-z][2-9]\d{3}[ .+\-]?\d{4}[ .+\-]?\d{2}[ .+\-]?\d{2}[0-9 .+\-]*[^0-9A-Za-z]",
+    r"[^0-9A-Za-z][2-9]\d{3}[ .+\-_\t]?\d{4}[ .+\-_\t]?\d{2}[ .+\-_\t]?\d{2}[0-9 .+\-_\t]*[^0-9A-Za-z]",
+    r"[^0-9A-Za-z][2-6]\d{3}  \d{4}  \d{4}",
+    r"%B[2-6]\d{12}",
     r"\d{3}-\d{2}-\d{4}",
     r"\d{3}\.\d{3}\.\d{3}-\d{2}",
     r"[^0-9A-Za-z]\d{11}[^0-9A-Za-z]",
@@ -319,7 +331,7 @@ _NUMBER_HINTS = (
     r"[^0-9A-Za-z][XYZ]\d{7}-?[A-Z]",
     r"[^0-9A-Za-z][A-Z]{6}\d{2}[A-Z]\d{2}[A-Z]\d{3}[A-Z]",
     r"[^0-9A-Za-z][A-Z]{5}\d{4}[A-Z]",
-    r"[^0-9A-Za-z][A-Z]{2} ?\d{2}[ +\-]?[0-9A-Z]{2} ?[0-9A-Z]{2}",  # IBAN and NINO
+    r"[^0-9A-Za-z][A-Z]{2} ?\d{2}[ +\-.]?[0-9A-Z]{2} ?[0-9A-Z]{2}",  # IBAN and NINO
 )
 
 _LENGTHS = (
@@ -364,7 +376,7 @@ _IBAN_LENGTH = MappingProxyType(
     }
 )
 #: Upper case only: ``de89...`` is how a trace id may begin.
-IBAN_START = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}\d{2}(?=[ +\-]?[0-9A-Z]{4})", re.A)
+IBAN_START = re.compile(r"(?<![0-9A-Za-z])[A-Z]{2}\d{2}(?=[ +\-.]?[0-9A-Z]{4})", re.A)
 
 
 def iban_end(text: str, start: int) -> int | None:
@@ -379,7 +391,7 @@ def iban_end(text: str, start: int) -> int | None:
             body += ch
             if len(body) == length:
                 break
-        elif ch not in " +-" or not text[end - 1].isalnum():
+        elif ch not in " +-." or not text[end - 1].isalnum():
             return None
     if len(body) != length or text[end + 1 : end + 2].isalnum():
         return None
@@ -498,24 +510,31 @@ _EVERY = rf"(?:{_STEMS}|{_SHORT}|{_WORDS_MORE}|{_ABROAD})"
 #: ``(pattern, caseless)``: a text, with a new line before and after it, that :func:`redact.redact`
 #: would change matches one of these, or has an escape in it and does so when unescaped.
 HINTS: tuple[tuple[str, bool], ...] = (
-    (rf"{_STEMS}[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
-    (rf"(?:{_SHORT})[^A-Za-z\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
+    (rf"{_STEMS}[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
+    (rf"(?:{_SHORT})[^A-Za-z\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
     (rf"--[A-Za-z0-9_.\-]*(?:{_STEMS}|{_SHORT})", True),
-    (rf"(?:{_WORDS_MORE})[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
+    (rf"(?:{_WORDS_MORE})[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
     (rf"--[A-Za-z0-9_.\-]*(?:{_WORDS_MORE})", True),
     (r"(?:mysql|mariadb|sshpass|redis-cli)[^\n]*[\s\"',]-[pa]", True),
     (r"(?:-u|--user)[ \t=]+[^\s:]+:", True),
     (r"(?:password|passwd|passphrase|secret|token|pin|otp)[ \t]+(?:is|was)[ \t]", True),
-    (r"password\s*[=(]?\s*[\"'$]", True),
+    (r"password\s*[=(]?\s*(?:[en]|u&)?[\"'$]", True),
+    (r"(?:otp|passcode|(?:otp|verification|one[ \-]time|sms|security|login)[ _\-]code)[ \t]+[\"']?[0-9]{4}", True),
+    (r"(?:(?:api|access|secret|auth|app)[ _\-]?key|client[ _\-]secret|access[ _\-]token|pass(?:word|wd|phrase))[ \t]+[\"']?[^\s\"']{4}", True),
+    (r"set[ \t]+[^\n]*(?:password|passwd|secret|token|api_?key)[\w.]*[ \t]+to[ \t]", True),
     (r"identified\s+(?:by|via|with)", True),
     (r"(?:bearer|basic|digest|negotiate|ntlm|splunk|ssws|apikey|token|hawk)[ \t+]+[A-Za-z0-9._~+/=\-]{8}", True),
     (r"AWS4-HMAC-SHA256", False),
     (r"eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]", False),
+    (r"form-data;", True),
+    (r"password[ \t]+for[ \t]", True),
+    (r"://[A-Za-z0-9_.\-]{16}[A-Za-z0-9_.\-]*@", False),
     (r"-----BEGIN", False),
     (r"PuTTY-User-Key-File", False),
     (r"MII[A-Za-z0-9+/]{37}", False),
     (r"b3BlbnNzaC1rZXktdjE", False),
     (r"://[^\s@]*:[^\s]*@", False),
+    (r":thin:[^\s/@]+/[^\s@]+@", False),
     (r"/[A-Za-z0-9_\-]*(?:token|reset|magic|invite|activat|verif|confirm)[A-Za-z0-9_\-]*/[A-Za-z0-9_\-]{20}", True),
     *((hint, False) for hint in _NUMBER_HINTS),
     *((hint, False) for _, _, _, hint in SHAPES),
@@ -527,5 +546,8 @@ RARE_HINTS: tuple[tuple[str, bool], ...] = (
     (rf"{NAMING}[\\\"']*\s*[:=]\s*[\\\"']+[A-Za-z0-9_.\- ]*{_EVERY}", True),
     (rf"[\"'][A-Za-z0-9_.\- ]*{_EVERY}[A-Za-z0-9_.\- ]*[\\\"']+\s*,\s*[\\\"']", True),
     (rf"(?:{_ABROAD})[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
+    # In the wide forms of ASCII, and with spaces that are none: looked at closely, whatever it is.
+    ("\\xef\\xbc[\\x81-\\xbf]|\\xef\\xbd[\\x80-\\x9e]|\\xe3\\x80\\x80", False),
+    (r"\d{4}(?:\xc2\xa0|\xe2\x80[\x90\x91\x93])\d{4}", False),
 )  # fmt: skip
 RARE = (b"<", b'"', b"'")

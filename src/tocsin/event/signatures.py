@@ -21,7 +21,18 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-__all__ = ["COMMENT", "DOUBLE", "PLACES", "SIGNATURES", "Signature", "match", "view", "views"]
+__all__ = [
+    "COMMENT",
+    "DOUBLE",
+    "PLACES",
+    "PROBES",
+    "SIGNATURES",
+    "Signature",
+    "label",
+    "match",
+    "view",
+    "views",
+]
 
 #: Tag of a value that was percent-encoded twice.
 DOUBLE = "enc.double"
@@ -32,9 +43,15 @@ PLACES = {
     "q": "query",
     "r": "referer",
     "u": "user_agent",
+    "b": "probe_body",
+    "h": "probe_header",
     "m": "message",
     "w": "raw",
 }
+
+#: Columns that are looked at and never kept: what an app hands over of a request's values, as lines
+#: ``name=value``.  A line feed within a value stands in them as vertical tab.
+PROBES = ("probe_body", "probe_header")
 
 
 class Signature(Struct, frozen=True, gc=False):
@@ -57,8 +74,15 @@ _ALL = "pqrumw"
 
 def _table() -> Iterator[Signature]:
     for kind, places, patterns in _CLASSES:
+        # A body may hold lines of text, so new lines in it forge nothing.
+        body = "b" * ("q" in places and kind not in {"forge", "header"})
+        header = "h" * ("r" in places and kind not in {"forge", "header", "file"})
         for pattern in patterns:
-            yield Signature(kind, places, pattern.replace("~+", f"{_S}+").replace("~*", f"{_S}*"))
+            yield Signature(
+                kind,
+                places + body + header,
+                pattern.replace("~+", f"{_S}+").replace("~*", f"{_S}*"),
+            )
 
 
 _CLASSES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -215,6 +239,7 @@ SIGNATURES: tuple[Signature, ...] = tuple(_table())
 
 _RES = tuple(re.compile(s.pattern.encode("latin-1"), re.I) for s in SIGNATURES)
 _COMMENT = re.compile(COMMENT)
+_ONCE = frozenset({"user_agent", *PROBES})
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}", re.A)
 
 
@@ -234,10 +259,19 @@ def views(text: str, place: str) -> tuple[str, ...]:
     if place in {"message", "raw"}:
         return (text,)
     once = view(text, place)
-    if place == "user_agent" or not _PERCENT.search(once):
+    if place in _ONCE or not _PERCENT.search(once):
         return (once,)
     twice = unquote(once, errors="replace")
     return (once, twice) if twice != once else (once,)
+
+
+def label(place: str) -> str:
+    """What a tag calls column *place*.
+
+    >>> label("query"), label("probe_body")
+    ('query', 'body')
+    """
+    return place.removeprefix("probe_")
 
 
 def match(text: str, place: str) -> set[str]:
@@ -249,10 +283,10 @@ def match(text: str, place: str) -> set[str]:
     seen = views(text, place)
     tags = {DOUBLE} if len(seen) > 1 else set[str]()
     for shown in seen:
-        plain = _COMMENT.sub(" ", shown.replace("\n", "\x0b"))
+        plain = _COMMENT.sub(" ", shown if place in PROBES else shown.replace("\n", "\x0b"))
         data = b"\n" + plain.encode("utf-8", "replace") + b"\n"
         tags.update(
-            f"sig.{s.kind}.{place}"
+            f"sig.{s.kind}.{label(place)}"
             for s, pattern in zip(SIGNATURES, _RES, strict=True)
             if letter in s.places and pattern.search(data)
         )

@@ -8,6 +8,7 @@ without a hit is clean, and ``event.redact`` runs on the rest.  Cells with escap
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -168,7 +169,7 @@ def _suspects(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> list[t
             hit.update((row, name) for name in _hit_cells(names, values, found[row]))
         if row in marked:
             for name, value in zip(names, values, strict=True):
-                if value is not None and ("%" in value or "\\" in value):
+                if value is not None and _MAY_ESCAPE.search(value):
                     escaped[row, name] = value
     hit.update(_beneath({k: v for k, v in escaped.items() if k not in hit}))
     return sorted(hit)
@@ -196,9 +197,12 @@ def _escaped_rows(texts: pl.Series, data: bytes) -> set[int]:
 
     The scan does not look for escapes: a hostile row has thousands, and each would be reported.
     """
-    if b"%" not in data and b"\\" not in data:
+    if b"%" not in data and b"\\" not in data and b"&" not in data:
         return set()
     return set(texts.str.contains(ESCAPE).arg_true().to_list())
+
+
+_MAY_ESCAPE = re.compile(r"[%\\&]")
 
 
 def _beneath(cells: dict[tuple[int, str], str]) -> Iterable[tuple[int, str]]:

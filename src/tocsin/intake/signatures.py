@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.event.batch import SCHEMA
-from tocsin.event.signatures import COMMENT, DOUBLE, PLACES, SIGNATURES, views
+from tocsin.event.signatures import COMMENT, DOUBLE, PLACES, PROBES, SIGNATURES, label, views
 from tocsin.intake.columns import put
 from tocsin.intake.scan import Scanner, joined
 
@@ -91,7 +91,7 @@ def _verdicts(places: Sequence[_Place]) -> list[dict[int, set[str]]]:
             tags.setdefault(row - starts[at], set()).add(DOUBLE)
         elif place.letter in SIGNATURES[ident].places:
             kind = SIGNATURES[ident].kind
-            tags.setdefault(row - starts[at], set()).add(f"sig.{kind}.{place.name}")
+            tags.setdefault(row - starts[at], set()).add(f"sig.{kind}.{label(place.name)}")
 
     shown = _shown(places, starts, tag)
     hits = _SCANNER.scan(shown)
@@ -115,15 +115,8 @@ def _shown(
     plain = pl.concat([place.texts for place in places])
     # What is nowhere in the bytes need not be looked for in each text: ten times as slow.
     data = joined(plain)
-    if b"+" in data:
-        plain = pl.concat(
-            [
-                p.texts.str.replace_all("+", " ", literal=True) if p.name == "query" else p.texts
-                for p in places
-            ]
-        )
-    if b"\n" in data:
-        plain = plain.str.replace_all("\n", "\x0b", literal=True)
+    if b"+" in data or b"\n" in data:
+        plain = pl.concat([_on_one_line(place) for place in places])
     rows = plain.str.contains("%", literal=True).arg_true() if b"%" in data else _NONE
     escaped: list[int] = []
     decoded: list[str] = []
@@ -131,8 +124,9 @@ def _shown(
         place = places[bisect_right(starts, row) - 1]
         if place.letter in _WORDS:
             break  # these are the last
-        layers = views(text, place.name)
-        if len(layers) > 1:
+        values = text.split("\n")  # several only in a probe
+        layers = [layer for value in values for layer in views(value, place.name)]
+        if len(layers) > len(values):
             tag(row, None)
         escaped.append(row)
         # New lines as vertical tabs, which are white space too; between two layers a real one.
@@ -142,6 +136,14 @@ def _shown(
     if b"*/" in data or b"/*" in data or any("*/" in text or "/*" in text for text in decoded):
         plain = plain.str.replace_all(COMMENT, " ")
     return plain.alias("plain").to_frame().select(_FRAMED).to_series()
+
+
+def _on_one_line(place: _Place) -> pl.Series:
+    """The texts of a place, each one line; a probe's lines are values of their own and stay."""
+    texts = place.texts
+    if place.name == "query":
+        texts = texts.str.replace_all("+", " ", literal=True)
+    return texts if place.name in PROBES else texts.str.replace_all("\n", "\x0b", literal=True)
 
 
 #: Columns of words, which are looked at as they are.

@@ -6,41 +6,51 @@ durable, and moves only when a chunk is acknowledged: a crash between delivery a
 brings the same lines again, never a hole.
 
 Rotation by renaming: the old file is read to its end first, and for a while after that, because its
-writer may still hold it open.  Truncation (``copytruncate``): the file is read from its start
-again, and the copy, if it is watched too, from where the original had been read to.  What a writer
-appends between copy and truncation is lost to everyone; that is the nature of copytruncate.
+writer may still hold it open.  Files that came and went while nobody looked stand beside it under
+names like ``access.log.2``: they are read too, in the order in which they were written, and those
+that were packed since are handed to the caller as an :class:`Archive`.  Truncation
+(``copytruncate``): the file is read from its start again, and a copy beside it from where the
+original had been read to.  What a writer appends between copy and truncation is lost to everyone;
+that is the nature of copytruncate.  What cannot be found any more is reported as a :class:`Gap`.
 """
 
 from __future__ import annotations
 
 import glob
 import os
+import re
+import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from hashlib import blake2b
 from pathlib import Path
 from time import monotonic
+from typing import NamedTuple
 
 import msgspec
 
 from tocsin.intake.parsers.lines import LIMIT
 
-__all__ = ["Chunk", "Gap", "Position", "Tail", "line_boundary"]
+__all__ = ["Archive", "Chunk", "Gap", "Position", "Tail", "head_digest", "line_boundary"]
 
 _HEAD = 256
 _ANCHOR = 64
-_SKIP = (".gz", ".zst", ".bz2", ".xz", ".zip")
+_PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
+#: What rotation puts behind a name, or before its ending: ``.1``, ``-20261128``, ``.old``.
+_ROTATED = r"[.\-_](?:\d[\d.\-_T:]*|old|prev)"
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
     """How far one file was read, and how to know it again."""
 
-    path: str  #: where it was last seen
+    path: str  #: the watched name that it has, or had
     offset: int = 0
     head_size: int = 0  #: bytes that ``head`` covers
     head: str = ""  #: digest of the first bytes
     anchor: str = ""  #: digest of the last bytes before ``offset``
     skipping: bool = False  #: inside a line longer than 1 MiB, of which the beginning was delivered
+    id: str = ""  #: of this content: a file that begins anew, or takes another's inode, has another
+    written: int = 0  #: when it was last written to, as far as was known; ns
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
@@ -59,9 +69,22 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     what: str
 
 
-def line_boundary(data: bytes) -> int:
+class Archive(msgspec.Struct, frozen=True, gc=False):
+    """What was packed before it was read.  One of *paths* holds what was being read, or none."""
+
+    paths: tuple[str, ...]  #: in the order in which they were last written to
+    place: Position  #: how far the content had been read, and under which name
+    key: str
+
+
+def line_boundary(data: bytes, _key: str) -> int:
     """How many bytes of *data* are whole lines."""
     return data.rfind(b"\n") + 1
+
+
+def head_digest(data: bytes) -> str:
+    """Digest of first bytes, as in :attr:`Position.head`."""
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 class Tail:
@@ -76,12 +99,15 @@ class Tail:
         paths: Iterable[str | Path],
         positions: MutableMapping[str, bytes],
         *,
-        boundary: Callable[[bytes], int] = line_boundary,
+        boundary: Callable[[bytes, str], int] = line_boundary,
         chunk: int = 1 << 20,
         linger: float = 10.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """*linger*: seconds for which a file that was renamed or removed is read on."""
+        """*boundary*: of data and the file's key, how many bytes are whole records.
+
+        *linger*: seconds for which a file that was renamed or removed is read on.
+        """
         self._patterns = [str(path) for path in paths]
         self._positions = positions
         self._boundary = boundary
@@ -90,18 +116,20 @@ class Tail:
         self._clock = clock
         self._open: dict[str, _Followed] = {}
         self._gaps: list[Gap] = []
+        self._archives: list[Archive] = []
         self._orphans: list[Position] = []
+        self._latest: dict[str, Position] = {}  # of each watched name, what was written last
         self._looked = False
 
     def poll(self) -> list[Chunk]:
         """What was written since; at most one chunk a file."""
         self._find()
         chunks: list[Chunk] = []
-        held: set[str] = set()  # names whose old file is not finished: the new one waits
+        held: set[str] = set()  # names whose old file is not finished: the newer ones wait
         for key, file in sorted(self._open.items(), key=lambda item: not item[1].gone):
-            if not file.gone and file.path in held:
+            if file.name in held:
                 continue
-            data = file.read(self._chunk, self._boundary, final=self._is_over(file))
+            data = file.read(self._chunk, self._boundary, key, final=self._is_over(file))
             if data:
                 file.quiet_since = None
                 chunks.append(file.deliver(key, data))
@@ -121,7 +149,7 @@ class Tail:
             raise ValueError(f"{chunk.path}: not a chunk of a file that is followed")
         place = file.acknowledge(chunk)
         if place is not None:
-            self._positions[chunk.key] = msgspec.msgpack.encode(place)
+            self._keep(chunk.key, place)
         self._forget()
 
     def gaps(self) -> list[Gap]:
@@ -129,11 +157,22 @@ class Tail:
         found, self._gaps = self._gaps, []
         return found
 
+    def archives(self) -> list[Archive]:
+        """What was packed before it was read, since the last call, in the order of writing."""
+        found, self._archives = self._archives, []
+        return found
+
+    def done(self, archive: Archive) -> None:
+        """All of *archive* is durable.  Before this, it is handed out again at each start."""
+        self._positions.pop(archive.key, None)
+
     def close(self) -> None:
         """Let go of the files.  Chunks not acknowledged come again with the next ``Tail``."""
         for file in self._open.values():
             file.close()
         self._open.clear()
+
+    # -- finding ----------------------------------------------------------------------------------
 
     def _find(self) -> None:
         """Notice new, renamed, truncated and vanished files."""
@@ -141,83 +180,167 @@ class Tail:
         for path in self._matches():
             if (key := _identity(path)) is not None:
                 seen.setdefault(key, path)
-        for key, file in self._open.items():
+        changed = {path for key, path in seen.items() if key not in self._open}
+        changed.update(name for name in self._patterns if name not in seen.values())
+        for key, file in list(self._open.items()):
             if key in seen:
-                file.path, file.gone = seen[key], False
-                if file.rewritten():
-                    self._orphan(file.place)
-                    file.restart()
-            else:
-                file.gone = True
+                file.path = file.name = seen[key]
+            elif not file.gone:
+                changed.add(file.name)
+            file.gone = key not in seen
+            if file.rewritten():
+                self._replaced(key, file)
+        if not self._looked:
+            self._looked = True
+            self._find_rotated(seen)
+        for name in changed:
+            self._find_missed(name, seen)
         for key, path in seen.items():
             if key not in self._open and (new := self._take(key, path)) is not None:
                 self._open[key] = new
-        if not self._looked:
-            self._looked = True
-            self._find_renamed()
 
     def _matches(self) -> Iterator[str]:
         for pattern in self._patterns:
             found = _glob(pattern) if glob.has_magic(pattern) else [pattern]
-            yield from (path for path in found if not path.endswith(_SKIP))
+            yield from (path for path in found if not path.endswith(_PACKED))
 
     def _take(self, key: str, path: str) -> _Followed | None:
-        """Begin with a file: where it was left, or from its start."""
-        descriptor = _open(path)
-        if descriptor is None:
+        """Begin with a watched file: where it was left, or from its start."""
+        file = _Followed.open(path, key)
+        if file is None:
             return None
-        if _key(os.fstat(descriptor)) != key:  # renamed between the two looks: next time
-            os.close(descriptor)
-            return None
-        file = _Followed(path, descriptor, Position(path))
-        saved = self._positions.get(key)
-        if saved is not None:
-            place = msgspec.msgpack.decode(saved, type=Position)
+        place = self._saved(key)
+        if place is not None:
             if file.is_at(place):
                 file.resume(msgspec.structs.replace(place, path=path))
                 return file
-            # The same inode, other content: the old file is gone, and its name may be too.
-            self._orphan(place)
+            # The same inode, other content: truncated while nobody looked, or another file's inode.
+            self._lost(place)
         for orphan in self._orphans:
-            is_copy = path != orphan.path and path.startswith(orphan.path)
-            if is_copy and orphan.offset and file.is_at(orphan):
+            if path != orphan.path and path.startswith(orphan.path) and file.is_at(orphan):
                 file.resume(msgspec.structs.replace(orphan, path=path))
                 self._orphans.remove(orphan)
                 break
         # Just before a crash: the file was never seen.  Just after: it is found again by its inode,
         # even if it is renamed before anything of it was acknowledged.
-        self._positions[key] = msgspec.msgpack.encode(file.place)
+        self._keep(key, file.place)
         return file
 
-    def _orphan(self, place: Position) -> None:
-        """Remember what was read of content that is gone; a copy of it may turn up."""
-        self._orphans = [*self._orphans[-15:], place]
+    def _replaced(self, key: str, file: _Followed) -> None:
+        """The file was truncated, and is read from its start again."""
+        place = file.place
+        file.restart()
+        # Just before a crash: the old place does not fit, and the same is found.  Just after: new.
+        self._keep(key, file.place)
+        self._lost(place)
 
-    def _find_renamed(self) -> None:
-        """After a start: files that were renamed while nobody looked, and those that are gone."""
-        for key in [key for key in self._positions if key not in self._open]:
-            place = msgspec.msgpack.decode(self._positions[key], type=Position)
-            if not self._is_mine(place.path):
+    def _lost(self, place: Position) -> None:
+        """Content that was being read has left its file: it goes on in a copy, or cannot be found.
+
+        A copy with a watched name of its own is met when that is taken; so it is remembered.
+        """
+        if not place.offset:
+            return
+        for sibling in _siblings(place.path):
+            if sibling.key in self._open or sibling.packed:
                 continue
-            for sibling in _glob(glob.escape(place.path) + "*"):
-                if sibling.endswith(_SKIP) or _identity(sibling) != key:
-                    continue
-                file = self._take(key, sibling)
-                if file is not None:
-                    file.name, file.gone = place.path, True
-                    self._open[key] = file
-                break
-            else:
-                what = f"gone, after byte {place.offset:,}; lines written there may be missing"
-                self._gaps.append(Gap(place.path, what))
-                # Just before: it is reported again.  Just after: nothing is left to say.
-                del self._positions[key]
+            if self._is_mine(sibling.path):
+                self._orphans = [*self._orphans[-15:], place]
+                return
+            if self._follow(sibling, place.path, place):
+                return
+        key = f"lost:{place.id}"
+        if not self._is_packed(key, place, _siblings(place.path)):
+            what = f"truncated or replaced after byte {place.offset:,} was read"
+            self._gaps.append(Gap(place.path, f"{what}; lines written behind it may be missing"))
+
+    def _find_rotated(self, seen: dict[str, str]) -> None:
+        """After a start: files that were renamed while nobody looked, and those that are gone."""
+        for key in list(self._positions):
+            place = self._saved(key)
+            if place is None or not self._is_mine(place.path):
+                continue
+            self._note(place)
+            if key in seen:  # it is there, and will be taken
+                continue
+            siblings = _siblings(place.path)
+            if not any(s.key == key and self._follow(s, place.path, place) for s in siblings):
+                self._gone(key, place, siblings)
+
+    def _gone(self, key: str, place: Position, siblings: list[_Sibling]) -> None:
+        """A file that was being read is not there any more."""
+        copy = (s for s in siblings if place.offset and self._follow(s, place.path, place))
+        if next(copy, None) is not None:
+            self._positions.pop(key, None)
+            return
+        if self._is_packed(key, place, siblings):
+            return
+        what = f"gone, after byte {place.offset:,}; lines written there may be missing"
+        self._gaps.append(Gap(place.path, what))
+        # Just before: it is reported again.  Just after: nothing is left to say.
+        del self._positions[key]
+
+    def _is_packed(self, key: str, place: Position, siblings: list[_Sibling]) -> bool:
+        """Whether the content may be among packed files; then they are handed over, under *key*."""
+        packed = [s.path for s in siblings if s.packed and s.written >= place.written]
+        if packed:
+            # A crash after this hands them over again; before, the old place does.
+            self._keep(key, place)
+            self._archives.append(Archive(tuple(packed), place, key))
+        return bool(packed)
+
+    def _find_missed(self, name: str, seen: dict[str, str]) -> None:
+        """Files that came and went under *name* while nobody looked: not older than the latest."""
+        place = self._latest.get(name)
+        if place is None:  # it was never looked at
+            return
+        for sibling in _siblings(name):
+            known = (self._open, seen, self._positions)
+            if sibling.packed or any(sibling.key in keys for keys in known):
+                continue
+            if sibling.written < place.written or self._is_mine(sibling.path):
+                continue
+            if not _is_copy(sibling.path, place):
+                self._follow(sibling, name, None)
+
+    def _follow(self, sibling: _Sibling, name: str, place: Position | None) -> bool:
+        """Follow a file that has no watched name any more, from *place* on or from its start."""
+        if sibling.packed or sibling.key in self._open:
+            return False
+        file = _Followed.open(sibling.path, sibling.key)
+        if file is None:
+            return False
+        if place is not None:
+            if not file.is_at(place):
+                file.close()
+                return False
+            file.resume(place)
+        file.name, file.gone = name, True
+        file.place = msgspec.structs.replace(file.place, path=name)
+        self._open[sibling.key] = file
+        self._keep(sibling.key, file.place)
+        return True
+
+    def _saved(self, key: str) -> Position | None:
+        saved = self._positions.get(key)
+        return None if saved is None else msgspec.msgpack.decode(saved, type=Position)
+
+    def _keep(self, key: str, place: Position) -> None:
+        self._positions[key] = msgspec.msgpack.encode(place)
+        self._note(place)
+
+    def _note(self, place: Position) -> None:
+        latest = self._latest.get(place.path)
+        if latest is None or place.written >= latest.written:
+            self._latest[place.path] = place
 
     def _is_mine(self, path: str) -> bool:
         return any(
             path == pattern or (glob.has_magic(pattern) and Path(path).match(pattern))
             for pattern in self._patterns
         )
+
+    # -- ending -----------------------------------------------------------------------------------
 
     def _is_over(self, file: _Followed) -> bool:
         """A file without a name has been quiet for long enough."""
@@ -247,32 +370,50 @@ class Tail:
 class _Followed:
     """One open file, and how far it was delivered and acknowledged."""
 
-    def __init__(self, path: str, descriptor: int, place: Position) -> None:
+    def __init__(self, path: str, descriptor: int) -> None:
         self.path = self.name = path
-        self.place = place  #: delivered up to here
+        self._descriptor = descriptor
+        self.place = self._start()  #: delivered up to here
         self.waiting: list[tuple[Position, bool]] = []  # delivered, and whether acknowledged
         self.gone = False  #: has no watched name any more
         self.finished = False
         self.quiet_since: float | None = None
-        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: str, key: str) -> _Followed | None:
+        """The file *path*, if it is there, is a file, and is still the one called *key*."""
+        try:
+            # Non-blocking: a pipe put in the file's place must not stop us.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # not there yet, or not for us: next time
+            return None
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or _key(found) != key:  # renamed between two looks
+            os.close(descriptor)
+            return None
+        return cls(path, descriptor)
 
     def close(self) -> None:
         os.close(self._descriptor)
 
     def resume(self, place: Position) -> None:
-        self.place = place
+        self.place = place if place.id else msgspec.structs.replace(place, id=self.place.id)
 
     def restart(self) -> None:
         """Read from the start again.  Chunks under way belong to the old content."""
-        self.place = Position(self.path)
+        self.place = self._start()
         self.waiting.clear()
         self.quiet_since = None
+
+    def _start(self) -> Position:
+        written = os.fstat(self._descriptor).st_mtime_ns
+        return Position(self.name, id=secrets.token_hex(8), written=written)
 
     def is_at(self, place: Position) -> bool:
         """The file still holds what *place* says was read of it."""
         return (
             self._size() >= place.offset
-            and _digest(self._pread(place.head_size, 0)) == place.head
+            and head_digest(self._pread(place.head_size, 0)) == place.head
             and self._anchor(place.offset) == place.anchor
         ) or place.offset == place.head_size == 0
 
@@ -280,15 +421,19 @@ class _Followed:
         """Truncated, or truncated and already written past the old place."""
         return self.place.offset > 0 and not self.is_at(self.place)
 
-    def read(self, chunk: int, boundary: Callable[[bytes], int], *, final: bool) -> bytes:
+    def read(
+        self, chunk: int, boundary: Callable[[bytes, str], int], key: str, *, final: bool
+    ) -> bytes:
         """The next whole records; when *final*, also a last line without an end."""
         data = self._pread(chunk, self.place.offset)
         if not data:
             return b""
-        used, out, skipping = _cut(data, boundary, skipping=self.place.skipping, final=final)
+        used, out, skipping = _cut(
+            data, lambda some: boundary(some, key), skipping=self.place.skipping, final=final
+        )
         if used:
             self._advance(used, skipping)
-        return out or (self.read(chunk, boundary, final=final) if used else b"")
+        return out or (self.read(chunk, boundary, key, final=final) if used else b"")
 
     def deliver(self, key: str, data: bytes) -> Chunk:
         self.waiting.append((self.place, False))
@@ -309,18 +454,69 @@ class _Followed:
         offset = self.place.offset + used
         head = self._pread(min(_HEAD, offset), 0)
         self.place = Position(
-            self.path, offset, len(head), _digest(head), self._anchor(offset), skipping
+            self.name,
+            offset,
+            len(head),
+            head_digest(head),
+            self._anchor(offset),
+            skipping,
+            self.place.id,
+            os.fstat(self._descriptor).st_mtime_ns,
         )
 
     def _anchor(self, offset: int) -> str:
         size = min(_ANCHOR, offset)
-        return _digest(self._pread(size, offset - size))
+        return head_digest(self._pread(size, offset - size))
 
     def _size(self) -> int:
         return os.fstat(self._descriptor).st_size
 
     def _pread(self, size: int, offset: int) -> bytes:
         return os.pread(self._descriptor, size, offset)
+
+
+class _Sibling(NamedTuple):
+    """A file whose name is a watched one's, rotated."""
+
+    written: int  #: ns
+    path: str
+    key: str
+    packed: bool
+
+
+def _siblings(name: str) -> list[_Sibling]:
+    """The rotated files beside *name*, in the order in which they were last written to."""
+    folder, base = os.path.split(name)
+    stem, dot, ending = base.rpartition(".")
+    shapes = [re.escape(base) + _ROTATED]
+    if dot and stem:
+        shapes.append(re.escape(stem) + _ROTATED + re.escape(dot + ending))
+    packer = "|".join(map(re.escape, _PACKED))
+    pattern = re.compile(rf"(?:{'|'.join(shapes)})(?:{packer})?", re.A)
+    found: list[_Sibling] = []
+    try:
+        names = [entry.name for entry in Path(folder or ".").iterdir()]
+    except OSError:
+        return []
+    for other in names:
+        if pattern.fullmatch(other):
+            path = os.path.join(folder, other)  # noqa: PTH118 - as the watched names are written
+            about = _stat(path)
+            if about is not None:
+                packed = other.endswith(_PACKED)
+                found.append(_Sibling(about.st_mtime_ns, path, _key(about), packed))
+    return sorted(found)
+
+
+def _is_copy(path: str, place: Position) -> bool:
+    """Whether *path* begins as the content of *place* does: a copy of it, not another file."""
+    if not place.head_size:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return head_digest(file.read(place.head_size)) == place.head
+    except OSError:
+        return False
 
 
 def _cut(
@@ -341,10 +537,6 @@ def _cut(
     return (len(data), data, False) if final else (0, b"", False)
 
 
-def _digest(data: bytes) -> str:
-    return blake2b(data, digest_size=16).hexdigest()
-
-
 def _glob(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
 
@@ -355,20 +547,13 @@ def _key(found: os.stat_result) -> str:
 
 def _identity(path: str) -> str | None:
     """Device and inode of a regular file."""
+    found = _stat(path)
+    return None if found is None else _key(found)
+
+
+def _stat(path: str) -> os.stat_result | None:
     try:
         found = os.stat(path)  # noqa: PTH116 - a name, thousands of times
     except OSError:  # not there yet, or not for us: next time
         return None
-    return _key(found) if stat.S_ISREG(found.st_mode) else None
-
-
-def _open(path: str) -> int | None:
-    try:
-        # Non-blocking: a pipe put in the file's place must not stop us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # as above
-        return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    return descriptor
+    return found if stat.S_ISREG(found.st_mode) else None

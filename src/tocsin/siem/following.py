@@ -17,8 +17,9 @@ from tocsin.catalog import positions as table
 from tocsin.errors import Malformed, Pushback, UsageError
 from tocsin.event import Event, Kind
 from tocsin.event.batch import Batch
-from tocsin.intake import PARSERS, Origin, boundary, parse, sniff
-from tocsin.intake.tail import Chunk, Tail
+from tocsin.intake import PARSERS, Origin, boundary, parse, read_records, sniff
+from tocsin.intake.sniff import Sniffer
+from tocsin.intake.tail import Archive, Chunk, Position, Tail, head_digest
 from tocsin.settings import Follow
 from tocsin.vault import Vault
 
@@ -57,11 +58,13 @@ class Following:
             except BaseException:
                 followed.reopen()  # what was polled and not acknowledged comes again
                 raise
+            for archive in followed.tail.archives():
+                self._unpack(followed, archive)
             for gap in followed.tail.gaps():
                 self._warn(f"{gap.path}: {gap.what}", "gap")
 
     def _take(self, followed: _Followed, chunk: Chunk) -> None:
-        origin = followed.origin(chunk)
+        origin = followed.origin(chunk.path)
         try:
             parser = followed.parser(chunk)
         except Malformed as error:
@@ -71,16 +74,57 @@ class Following:
                 self._warn(f"{chunk.path}: {error}; it is not followed", "gap")
             followed.tail.ack(chunk)
             return
-        for start, data in followed.parts(chunk):
-            frame = parse(data, parser, origin, self._clock())
-            if frame.height:
-                batch = self._admit(frame, origin)
-                # The same bytes at the same place of the same file are a repeat; other content at
-                # that place never is.
-                digest = blake2b(data, digest_size=16).hexdigest()
-                self._store(batch, origin.source, f"{chunk.key}@{start}-{digest}")
+        content, begin = chunk.position.id, chunk.position.offset - len(chunk.data)
+        for start, data in followed.parts(content, begin, chunk.data):
+            self._keep(data, parser, origin, f"{content}@{start}")
         # A crash before this brings the chunk again, perhaps longer: see ``parts``.
         followed.tail.ack(chunk)
+
+    def _keep(self, data: bytes, parser: str, origin: Origin, place: str) -> None:
+        """Store records; the same bytes at the same place of the same content are a repeat."""
+        frame = parse(data, parser, origin, self._clock())
+        if frame.height:
+            digest = blake2b(data, digest_size=16).hexdigest()
+            self._store(self._admit(frame, origin), origin.source, f"{place}-{digest}")
+
+    def _unpack(self, followed: _Followed, archive: Archive) -> None:
+        """Read what was packed before it was read: of the content that was at hand, the rest."""
+        met = False
+        for path in archive.paths:
+            try:
+                met |= self._unpack_one(followed, path, archive.place)
+            except (OSError, Malformed) as error:
+                self._warn(f"{path}: rotated and packed before it was read: {error}", "gap")
+        if not met:
+            self._warn(
+                f"{archive.place.path}: gone after byte {archive.place.offset:,}, and in none of "
+                f"{', '.join(archive.paths)}; lines written behind it may be missing",
+                "gap",
+            )
+        # A crash before this brings all of it again: the same batches, which are recognised.
+        followed.tail.done(archive)
+
+    def _unpack_one(self, followed: _Followed, path: str, place: Position) -> bool:
+        """Whether *path* holds the content of *place*.  If not, it came and went unseen."""
+        origin = followed.origin(place.path)
+        sniffer = Sniffer(followed.named)
+        at, skip = 0, 0
+        begun = met = False
+        with Path(path).open("rb") as file:
+            for data in read_records(file, followed.named or "text"):
+                if not begun:
+                    begun = True
+                    head = head_digest(data[: place.head_size])
+                    met = bool(place.head_size) and head == place.head
+                    skip = place.offset if met else 0
+                rest = data[max(0, skip - at) :]
+                content = place.id if met else f"{place.id}/{Path(path).name}"
+                begin = at + len(data) - len(rest)
+                parts = followed.parts(content, begin, rest) if rest else []
+                for start, part in parts:
+                    self._keep(part, sniffer.parser(part), origin, f"{content}@{start}")
+                at += len(data)
+        return met
 
     def _warn(self, message: str, tag: str) -> None:
         self._tell(
@@ -126,14 +170,25 @@ class _Followed:
                 f"there are {', '.join(sorted(PARSERS))}"
             )
         self._follow = follow
+        self.named = follow.parser or None  #: the format, if it is set
+        self._sniffers: dict[str, Sniffer] = {}
         self._parsers: dict[str, str] = {}
         self._refused: set[str] = set()
         self._positions, self._tried = positions, tried
         self.tail = self._open()
 
     def _open(self) -> Tail:
-        cut = self._follow.parser or "text"
-        return Tail([self._follow.path], self._positions, boundary=lambda data: boundary(data, cut))
+        return Tail([self._follow.path], self._positions, boundary=self._boundary)
+
+    def _boundary(self, data: bytes, key: str) -> int:
+        """How many bytes are whole records, in the format that the file has or seems to have."""
+        parser = self.named or self._parsers.get(key)
+        if parser is None:
+            try:
+                parser = sniff(data[:_HEAD])
+            except Malformed:  # told when it is to be read
+                parser = "text"
+        return boundary(data, parser)
 
     def reopen(self) -> None:
         """Begin again from the places that are known to be durable."""
@@ -141,12 +196,10 @@ class _Followed:
         self.tail = self._open()
 
     def parser(self, chunk: Chunk) -> str:
-        """The format: as set, else as the first lines that were seen of the file tell."""
-        if self._follow.parser:
-            return self._follow.parser
-        if chunk.key not in self._parsers:
-            self._parsers[chunk.key] = sniff(chunk.data[:_HEAD])
-        return self._parsers[chunk.key]
+        """The format: as set, else as this chunk and those before it tell."""
+        sniffer = self._sniffers.setdefault(chunk.key, Sniffer(self.named))
+        found = self._parsers[chunk.key] = sniffer.parser(chunk.data)
+        return found
 
     def refuse(self, chunk: Chunk) -> bool:
         """Note that a file is no log; False when that was known."""
@@ -154,31 +207,30 @@ class _Followed:
         self._refused.add(chunk.key)
         return not known
 
-    def parts(self, chunk: Chunk) -> list[tuple[int, bytes]]:
-        """The chunk, with the offset of its start; cut where it ended when it was tried before.
+    def parts(self, content: str, start: int, data: bytes) -> list[tuple[int, bytes]]:
+        """*data* with the offset of its start; cut where it ended when it was tried before.
 
         Where it ends is written down before it is stored.  So after a crash between storing and
         acknowledging, in which the file grew, what may be stored already comes by itself again and
         is recognised, and the rest is new.
         """
-        end = chunk.position.offset
-        start = end - len(chunk.data)
+        end = start + len(data)
         tried = _Tried(start, end)
-        if (known := self._tried.get(chunk.key)) is not None:
+        if (known := self._tried.get(content)) is not None:
             before = msgspec.msgpack.decode(known, type=_Tried)
             if before.start == start and start < before.end < end:
                 cut = before.end - start
-                return [(start, chunk.data[:cut]), (before.end, chunk.data[cut:])]
+                return [(start, data[:cut]), (before.end, data[cut:])]
             if before == tried:
-                return [(start, chunk.data)]
-        self._tried[chunk.key] = msgspec.msgpack.encode(tried)
-        return [(start, chunk.data)]
+                return [(start, data)]
+        self._tried[content] = msgspec.msgpack.encode(tried)
+        return [(start, data)]
 
-    def origin(self, chunk: Chunk) -> Origin:
+    def origin(self, path: str) -> Origin:
         """The source's name is the file's, unless it is set."""
         f = self._follow
         return Origin(
-            source=f.source or Path(chunk.path).name,
+            source=f.source or Path(path).name,
             layer=f.layer,
             service=f.service,
             env=f.env,
