@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check lint types contracts unit wheel-unit faults-long bench docs lock wheel clean
+.PHONY: help run test check lint types contracts unit wheel-unit apps faults-long bench docs lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,22 @@ contracts: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev ## pytest, on the sources
-	$(BIN)/pytest -q --durations=15
+	$(WITH_APPS) $(BIN)/pytest -q --durations=15
+
+# The frameworks that the SDK is tested with, oldest and newest, apart from everything else.
+APPS := $(VENV)-apps
+WITH_APPS = $(foreach age,OLD NEW,$(call with,$(age),$(APPS)-$(if $(filter OLD,$(age)),old,new)))
+with = $(if $(wildcard $(2)/.apps),TOCSIN_APPS_$(1)=$(abspath $(2)/bin/python))
+
+$(APPS)-%/.apps: requirements/apps-%.txt
+	$(PYTHON) -m venv $(APPS)-$*
+	echo '*' > $(APPS)-$*/.gitignore
+	$(APPS)-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+apps: $(APPS)-old/.apps $(APPS)-new/.apps ## the frameworks for the SDK's tests, oldest and newest
+	@echo 'make unit and make wheel-unit find them; for pytest by hand:'
+	@echo 'export TOCSIN_APPS_OLD=$(abspath $(APPS)-old/bin/python) TOCSIN_APPS_NEW=$(abspath $(APPS)-new/bin/python)'
 
 AWAY := build/away
 
@@ -49,9 +64,9 @@ wheel-unit: $(VENV)/.dev ## pytest, on the wheel, with the sources out of the wa
 	rm -rf $(AWAY) && mkdir -p $(AWAY)
 	$(BIN)/python -m hatchling build -t wheel -d $(AWAY)/dist
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --target $(AWAY)/installed $(AWAY)/dist/*.whl
-	cp -R bench docs requirements tests *.md LICENSE Makefile pyproject.toml $(AWAY)
+	cp -R bench docs examples requirements tests *.md LICENSE Makefile pyproject.toml $(AWAY)
 	rm -rf $(AWAY)/tests/package
-	cd $(AWAY) && PYTHONPATH=$(abspath $(AWAY))/installed $(abspath $(BIN))/pytest -q --durations=15 tests installed/tocsin
+	cd $(AWAY) && $(WITH_APPS) PYTHONPATH=$(abspath $(AWAY))/installed $(abspath $(BIN))/pytest -q --durations=15 tests installed/tocsin
 
 faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an hour)
 	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults --timeout=7200
@@ -69,4 +84,4 @@ lock: $(VENV)/.dev ## recompute the pinned requirement files
 	./requirements/lock $(BIN)/uv
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(APPS)-old $(APPS)-new dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +11,20 @@ from pathlib import Path
 import click
 import msgspec
 
-from tocsin import errors
+import tocsin
+from docs import vocabulary
+from tocsin import errors, testing
 from tocsin.cli.group import group
 from tocsin.detect import compile_rules, pack
 from tocsin.event import COLUMNS, VOCABULARY, Kind
 from tocsin.event.kinds import ARGUMENTS, GROUPS, LEVELS
 from tocsin.event.schema import DIALECTS
 from tocsin.intake import PARSERS
+from tocsin.intake.parsers import envelope, times
+from tocsin.sdk.options import Options
+from tocsin.sdk.saying.log import Log
+from tocsin.sdk.saying.say import Said
+from tocsin.sdk.watching.django import Watch
 from tocsin.settings import Follow, Settings, Smtp, Webhook
 
 HERE = Path(__file__).parent / "reference"
@@ -32,6 +41,7 @@ def pages() -> dict[str, str]:
         "parsers.md": _parsers(),
         "rules.md": _rules(),
         "errors.md": _errors(),
+        "sdk.md": _sdk(),
     }
     return {name: NOTE + text.rstrip() + "\n" for name, text in made.items()}
 
@@ -61,6 +71,10 @@ def _settings() -> str:
         "A flag wins over a variable `TOCSIN_NAME`, that over `./tocsin.toml`, that over the",
         "user's `tocsin.toml`, that over the default. `tocsin config show --origin` says which.",
         "The key-encryption key itself may stand in `TOCSIN_KEK` (base64 or hex).",
+        "",
+        "A file is read only when nobody but its reader, or root, can have written it: see",
+        "[whose word settings are](../how-to/operate.md#whose-word-settings-are). `kek_file` and",
+        "`kek_command` are never taken from `./tocsin.toml`.",
         "",
     ]
     for struct, title in (
@@ -127,6 +141,9 @@ def _parsers() -> str:
     for name in sorted(PARSERS):
         module = sys.modules[PARSERS[name].__module__]
         lines.append(f"| `{name}` | {(module.__doc__ or '').strip().splitlines()[0]} |")
+    for title, about in (("Envelopes", envelope), ("Times", times)):
+        words = (about.__doc__ or "").strip().replace("``", "`")
+        lines += ["", f"## {title}", "", words]
     return "\n".join(lines)
 
 
@@ -146,11 +163,68 @@ def _errors() -> str:
     return f"# Errors\n\n```text\n{drawn}\n```\n"
 
 
+def _sdk() -> str:
+    lines = [
+        "# The SDK",
+        "",
+        "What `import tocsin` offers an application.",
+        "",
+        "| name | what it does |",
+        "|---|---|",
+        *(f"| `tocsin.{name}` | {_first_line(getattr(tocsin, name))} |" for name in _SDK),
+        f"| `tocsin.testing.capture` | {_first_line(testing.capture)} |",
+        f"| `tocsin.django.Watch` | {_first_line(Watch)} |",
+        "",
+        "## Options",
+        "",
+        "Given to `watch`, in Django's `TOCSIN`, or as `TOCSIN_NAME` in the environment.",
+        "",
+        "| option | default | what it does |",
+        "|---|---|---|",
+    ]
+    said = dict(re.findall(r"^    (\w+): .*?#: (.*)$", inspect.getsource(Options), re.MULTILINE))
+    for field in msgspec.structs.fields(Options):
+        default = field.default
+        if default is msgspec.NODEFAULT:
+            default = field.default_factory()
+        lines.append(
+            f"| `{field.name}` | `{msgspec.json.encode(default).decode()}` | {said[field.name]} |"
+        )
+    lines += ["", "## tocsin.log", "", "All arguments go by name, and none is needed.", ""]
+    lines += ["| method | when |", "|---|---|"]
+    for kind in VOCABULARY:
+        method = getattr(Log, kind.value)
+        said_of_it = " ".join((method.__doc__ or "").split())
+        arguments = ", ".join(name for name in ARGUMENTS[kind])
+        lines.append(f"| `{kind}({arguments})` | {said_of_it} |")
+    lines += ["", "Every method also takes *attributes*, a mapping of anything else, and:", ""]
+    lines += ["| argument | |", "|---|---|"]
+    about = dict(re.findall(r"^    (\w+): .*?#: (.*)$", inspect.getsource(Said), re.MULTILINE))
+    lines += [f"| `{name}` | {about.get(name, '')} |" for name in Said.__annotations__]
+    return "\n".join(lines)
+
+
+_SDK = (
+    "watch",
+    "identify",
+    "log",
+    "flush",
+    "LogHandler",
+    "structlog_processor",
+    "watch_sqlalchemy",
+)
+
+
+def _first_line(of: object) -> str:
+    return (inspect.getdoc(of) or "").partition("\n\n")[0].replace("\n", " ")
+
+
 def main() -> None:
-    """Write every page."""
+    """Write every page, and the module that is made from the vocabulary."""
     HERE.mkdir(exist_ok=True)
     for name, text in pages().items():
         (HERE / name).write_text(text)
+    vocabulary.PLACE.write_text(vocabulary.module())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What runs inside the user's app.  Imports msgspec and the standard library, nothing else."""

@@ -1,0 +1,270 @@
+"""The client: takes what happened from any thread, and never holds anybody up.
+
+``take`` is all that an application pays for on its own time.  A forked child begins anew: with a
+boot, an inbox and threads of its own, while the parent keeps what it had.
+
+There is one client in a process, ``the_client``; its options come from the environment, or from
+``configure``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tocsin.errors import SettingsError
+from tocsin.event.model import Event
+from tocsin.sdk.harmless import harmless
+from tocsin.sdk.options import Options, read_options
+from tocsin.sdk.seen import Seen
+from tocsin.sdk.sending.drain import Out, Reading
+from tocsin.sdk.sending.inbox import Item
+from tocsin.sdk.sending.life import Life, warm
+
+if TYPE_CHECKING:
+    from tocsin.sdk.sending.ship import Patience
+
+__all__ = ["Client", "configure", "flush", "made_by", "reset", "the_client", "use"]
+
+log = logging.getLogger("tocsin")
+
+
+class Client:
+    """Records what it is given.  Every method may be called from any thread; none raises.
+
+    *reader* makes events of what was seen.  *out*, *clock* (ns since 1970) and *patience* are for
+    who wants another end, another time, or less of it.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        reader: Reading,
+        *,
+        out: Out | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        patience: Patience | None = None,
+    ) -> None:
+        self.options = options
+        self._reader, self._out, self._clock, self._patience = reader, out, clock, patience
+        self._off = out is None and options.url is None and options.output == "off"
+        self._registered = False
+        if out is None and not self._off:
+            warm(options)
+        self._life = self._new_life()
+        _clients.add(self)
+
+    def take(self, item: Item) -> None:
+        """Record *item*: well under a microsecond, no lock, no wait, no exception."""
+        if self._off:
+            return
+        try:
+            self._life.inbox.put(item)
+        except Exception as error:  # noqa: BLE001  the guest's first rule
+            harmless.mishap(error)
+
+    def start(self) -> None:
+        """Begin at once, not with the first event: the receiver then hears that we are there."""
+        with harmless:
+            if not self._off:
+                self._life.start()
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was taken so far is sent or, if need be, spooled.
+
+        True when it is.  It blocks: in an event loop, call it in a thread.
+        """
+        with harmless:
+            return self._off or self._life.flush(timeout)
+        return False
+
+    def close(self) -> None:
+        """Say goodbye and send what is left, for ``farewell`` seconds; the rest goes to the spool.
+
+        What is taken afterwards is lost.
+        """
+        with harmless:
+            self._life.close(self.options.farewell)
+            atexit.unregister(self.close)
+
+    @property
+    def boot(self) -> str:
+        """Random name of this life: another one in each process."""
+        return self._life.boot
+
+    def begin_anew(self) -> None:
+        """In a forked child: leave everything to the parent, and start from nothing."""
+        parents, self._life = self._life, self._new_life()
+        parents.abandon()
+
+    def _new_life(self) -> Life:
+        return Life(
+            self.options,
+            self._reader,
+            out=self._out,
+            clock=self._clock,
+            patience=self._patience,
+            began=self._see_to_the_end,
+        )
+
+    def _see_to_the_end(self) -> None:
+        """Have ``close`` called when this process ends, in whatever way it ends."""
+        if not self._registered:  # a forked child inherits the registration
+            self._registered = True
+            atexit.register(self.close)
+        workers = sys.modules.get("multiprocessing.util")
+        if workers is not None and sys.modules["multiprocessing.process"].parent_process():
+            # A worker of multiprocessing leaves without atexit, but not without these.
+            workers.Finalize(None, self.close, exitpriority=0)
+
+
+class _Nobody:
+    """The reader of a client that takes nothing."""
+
+    def read(self, seen: Seen) -> list[Event]:  # noqa: ARG002
+        """Nothing."""
+        return []
+
+    def finish(self, event: Event) -> Event:
+        """Nothing to do."""
+        return event
+
+
+def _made(options: Options) -> Client:
+    from tocsin.sdk.reading.reader import (
+        Reader,  # it needs much that a client with a reader does not
+    )
+
+    return Client(options, Reader(options))
+
+
+class _TheOne:
+    """The one client of this process, and the options that were given for it."""
+
+    def __init__(self) -> None:
+        self.client: Client | None = None
+        self.given: dict[str, Any] = {}
+        self.make: Callable[[Options], Client] = _made
+        self.lock = threading.RLock()
+
+
+_the = _TheOne()
+
+#: Every client of this process, for the sake of its children.
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def the_client() -> Client:
+    """The one client, made from the environment if nobody has configured it yet.  Never raises."""
+    client = _the.client
+    if client is not None:
+        return client
+    with _the.lock:
+        if _the.client is None:
+            try:
+                _the.client = _the.make(read_options(_the.given, _sound(os.environ)))
+            except Exception as error:  # noqa: BLE001  who asks may be serving a request
+                harmless.mishap(error)
+                _the.client = Client(Options(output="off"), _Nobody())
+        return _the.client
+
+
+def configure(**given: Any) -> Client:
+    """Give the one client these options; those given earlier, and the environment's, remain.
+
+    SettingsError names an option that is unknown or makes no sense.  What a client with other
+    options had taken is sent first.
+    """
+    from tocsin.sdk.checks import checked
+
+    with _the.lock:
+        asked = {**_the.given, **given}
+        options = checked(read_options(asked, _sound(os.environ)), asked)
+        before = _the.client
+        _the.given = asked
+        if before is not None and before.options == options:
+            return before
+        _the.client = _the.make(options)
+    if before is not None:
+        before.close()
+    return _the.client
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Wait until all that was recorded so far is sent or, if need be, on disk; True when it is.
+
+    It blocks for *timeout* seconds at most: in an event loop, call it in a thread.
+    """
+    return the_client().flush(timeout)
+
+
+def use(client: Client | None) -> Client | None:
+    """Have *client* be the one, and return the one before; None: made anew when it is needed."""
+    with _the.lock:
+        before, _the.client = _the.client, client
+        return before
+
+
+@contextmanager
+def made_by(make: Callable[[Options], Client]) -> Generator[None]:
+    """Have the one client made by *make* meanwhile, also if it is configured meanwhile.
+
+    Afterwards it is the one before; or another, if it was configured.
+    """
+    with _the.lock:
+        before, given, usual = the_client(), _the.given, _the.make
+        _the.client, _the.make = make(before.options), make
+    try:
+        yield
+    finally:
+        with _the.lock:
+            ours, _the.make = _the.client, usual
+            _the.client = before if _the.given == given else None
+        for done in (ours, None if _the.client is before else before):
+            if done is not None:
+                done.close()
+
+
+def reset() -> None:
+    """Close the one client and forget its options.  For tests."""
+    before = use(None)
+    _the.given = {}
+    if before is not None:
+        before.close()
+
+
+def _sound(environment: Mapping[str, str]) -> dict[str, str]:
+    """*environment* without the variables that are wrong: these must not stop an application."""
+    from tocsin.sdk.checks import checked
+
+    sound = dict(environment)
+    for name in Options.__struct_fields__:
+        variable = f"TOCSIN_{name.upper()}"
+        if variable not in environment:
+            continue
+        try:
+            checked(read_options({}, {variable: environment[variable]}), [name])
+        except SettingsError as error:
+            del sound[variable]
+            with harmless:
+                log.warning("tocsin goes on with the default: %s", error)
+    return sound
+
+
+def _begin_anew() -> None:
+    _the.lock = threading.RLock()
+    for client in list(_clients):
+        with harmless:
+            client.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

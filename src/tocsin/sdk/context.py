@@ -1,0 +1,152 @@
+"""The request that is being served: who it is, and by which ids its events find each other."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from typing import Any
+
+from tocsin.sdk.harmless import harmless
+
+__all__ = ["Context", "current", "identify", "new_request_id"]
+
+_current: ContextVar[Context | None] = ContextVar("tocsin_request", default=None)
+
+
+class Context:
+    """What is known of the request at hand while it is served.
+
+    Adapters make one for each request and bind it for the time of serving; events made meanwhile
+    (by ``tocsin.log``, the bridges, the database listeners) carry its ids.
+    """
+
+    __slots__ = (
+        "auth_method",
+        "complaints",
+        "ending",
+        "facts",
+        "more",
+        "request_id",
+        "role",
+        "said",
+        "session",
+        "span_id",
+        "tenant",
+        "trace",
+        "user",
+    )
+
+    def __init__(
+        self, request_id: str, trace_id: str | None = None, span_id: str | None = None
+    ) -> None:
+        self.request_id = request_id
+        self.trace = trace_id  #: of the caller's ``traceparent``, if there was one
+        self.span_id = span_id  #: the caller's span, 16 hex digits
+        self.user: str | None = None  #: these five as :func:`identify` was told
+        self.role: str | None = None
+        self.tenant: str | None = None
+        self.session: str | None = None
+        self.auth_method: str | None = None
+        self.more: dict[str, Any] | None = None  #: attributes for the request's event
+        self.complaints: list[Any] | None = None  #: fields refused (``seen.Complaint``)
+        #: The adapter's: columns of the request so far (``client_ip``, ``user_agent``, ``method``,
+        #: ``path``, ``route`` ...), worked out only when an event is made meanwhile.  Must not hold
+        #: on to more than ``Seen`` does.
+        self.facts: Callable[[], Mapping[str, Any]] | None = None
+        self.said: set[str] | None = None  #: kinds that the application told of itself meanwhile
+        self.ending: list[Callable[[], object]] | None = []  #: see :meth:`at_end`; None: ended
+
+    @property
+    def trace_id(self) -> str:
+        """W3C trace id, 32 hex digits: the caller's, or one of our own."""
+        if self.trace is None:
+            self.trace = f"{random.getrandbits(128):032x}"  # an id, no secret
+        return self.trace
+
+    def bind(self) -> Token[Context | None]:
+        """Make this the request at hand; give the token to :meth:`release`."""
+        return _current.set(self)
+
+    @staticmethod
+    def release(token: Token[Context | None]) -> None:
+        """The request is served.  In another context than it was bound in, nothing happens."""
+        try:
+            _current.reset(token)
+        except ValueError:  # a generator's clean-up, or a server that runs the end elsewhere
+            _current.set(None)
+
+    def at_end(self, call: Callable[[], object]) -> bool:
+        """Have *call* made when the request is served; False when it already is."""
+        calls = self.ending
+        if calls is None:
+            return False
+        calls.append(call)
+        if self.ending is not None:
+            return True
+        try:
+            calls.remove(call)  # it ended just now: either end() takes the call, or we do
+        except ValueError:
+            return True
+        return False
+
+    def end(self) -> None:
+        """The request is served: make the calls that wait for it.  The adapter's last word."""
+        calls, self.ending = self.ending, None
+        while calls:
+            with harmless:
+                calls.pop(0)()
+
+
+def current() -> Context | None:
+    """The request at hand, if one is being served here."""
+    return _current.get()
+
+
+def identify(
+    user: str | None = None,
+    *,
+    role: str | None = None,
+    tenant: str | None = None,
+    session: str | None = None,
+    auth_method: str | None = None,
+    **attributes: Any,
+) -> None:
+    """Say who the request at hand is from, as the application has accepted it.
+
+    Call it where the application knows: in the login dependency, the decorator, the middleware.
+    What is not given stays as it was.  Outside a request nothing happens.
+    *session* is a secret and leaves only as a keyed hash.
+    """
+    at_hand = _current.get()
+    if at_hand is None:
+        return
+    at_hand.user = user if user is not None else at_hand.user
+    at_hand.role = role if role is not None else at_hand.role
+    at_hand.tenant = tenant if tenant is not None else at_hand.tenant
+    at_hand.session = session if session is not None else at_hand.session
+    at_hand.auth_method = auth_method if auth_method is not None else at_hand.auth_method
+    if attributes:
+        at_hand.more = {**(at_hand.more or {}), **attributes}
+
+
+_prefix = secrets.token_hex(8)
+_count = itertools.count(1)
+
+
+def _begin_anew() -> None:
+    """A forked child must not go on with its parent's ids."""
+    global _prefix, _count
+    _prefix, _count = secrets.token_hex(8), itertools.count(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def new_request_id() -> str:
+    """An id that no other request of any process has; cheap, and not meant to be a secret."""
+    return f"{_prefix}-{next(_count):x}"

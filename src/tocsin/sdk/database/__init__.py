@@ -1,0 +1,1 @@
+"""What the application asks its databases: rows per kind of statement."""

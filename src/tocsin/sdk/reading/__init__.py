@@ -1,0 +1,1 @@
+"""What went by, understood: from one request to its events."""

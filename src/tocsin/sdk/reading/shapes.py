@@ -1,0 +1,89 @@
+"""What the keys of an object tell, worked out once for each set of keys: APIs have few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from tocsin.sdk.reading.tokens import Recent
+from tocsin.sdk.reading.words import (
+    ERRORS,
+    FLAGS,
+    NUMBERS,
+    OWNERS,
+    SECRETS_IN,
+    STATES,
+    TELLING,
+    WRAPPINGS,
+    folded,
+)
+
+__all__ = ["NO_SHAPE", "Shape", "Shapes"]
+
+#: Sets of keys that are remembered, and keys of one that are looked at.
+MOST = 2_048
+WIDEST = 256
+
+_IDS = ("id", "_id", "uuid", "pk", "guid")
+_OWNERS = frozenset(OWNERS)
+
+
+class Shape(Struct, frozen=True):
+    """The keys of an object that mean something here."""
+
+    telling: tuple[str, ...] = ()  #: whose presence matters
+    flags: tuple[str, ...] = ()  #: that tell an outcome by a boolean
+    errors: tuple[str, ...] = ()  #: by being there
+    numbers: tuple[str, ...] = ()  #: by a number of HTTP's
+    states: tuple[str, ...] = ()  #: by a word
+    wrappings: tuple[str, ...] = ()  #: under which there may be another object that does
+    ids: tuple[str, ...] = ()  #: that hold the object's id, the likeliest first
+    named: tuple[tuple[str, str], ...] = ()  #: (folded, key) of those that end as an id does
+    owners: tuple[str, ...] = ()  #: that say whose it is
+    secret: bool = False  #: there is a secret to log in with
+
+
+NO_SHAPE = Shape()
+_NAMED = ("id", "uuid", "number", "title", "name", "key", "code")
+
+
+class Shapes:
+    """Remembers shapes.  For one thread."""
+
+    def __init__(self) -> None:
+        self._known: Recent = Recent(MOST)
+
+    def of(self, value: Any) -> Shape:
+        """The shape of *value*; an empty one for what is no object."""
+        if type(value) is not dict:
+            return NO_SHAPE
+        keys = tuple(value)
+        shape: Shape | None = self._known.get(keys)
+        if shape is None:
+            shape = _read(keys[:WIDEST])
+            if sum(map(len, keys)) < 4096:
+                self._known.put(keys, shape)
+        return shape
+
+
+def _read(keys: tuple[str, ...]) -> Shape:
+    plain = [(folded(key), key) for key in keys]
+    names = {fold for fold, _ in plain}
+    small = {key.lower(): key for key in keys}
+
+    def among(words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(small[word] for word in words if word in small)
+
+    return Shape(
+        tuple(key for fold, key in plain if fold in TELLING),
+        among(FLAGS),
+        among(ERRORS),
+        among(NUMBERS),
+        among(STATES),
+        among(WRAPPINGS),
+        tuple(name for name in _IDS if name in keys),
+        tuple((fold, key) for fold, key in plain if fold.endswith(_NAMED)),
+        tuple(key for fold, key in plain if fold in _OWNERS),
+        not names.isdisjoint(SECRETS_IN),
+    )

@@ -1,0 +1,1 @@
+"""What the application says itself: the typed vocabulary, and bridges for its logs."""

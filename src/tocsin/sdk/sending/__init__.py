@@ -1,0 +1,1 @@
+"""From events to the receiver, or to lines: queue, spool, threads."""
