@@ -42,6 +42,16 @@ def _combined(i: int) -> str:
     )
 
 
+def _cri(i: int) -> str:
+    return f"{_when(i):%Y-%m-%dT%H:%M:%S.%f}Z stdout F {_combined(i)}"
+
+
+def _docker(i: int) -> str:
+    when = f"{_when(i):%Y-%m-%dT%H:%M:%S.%f}Z"
+    record = {"log": _combined(i) + "\n", "stream": "stdout", "time": when}
+    return json.dumps(record, separators=(",", ":"))
+
+
 def _per_host(i: int) -> str:
     return f"shop.example:443 {_combined(i)}"
 
@@ -172,6 +182,8 @@ def _plain(i: int) -> str:
 
 _CASES: dict[str, tuple[str, Callable[[int], str]]] = {
     "nginx combined": ("nginx", _combined),
+    "nginx combined in CRI": ("nginx", _cri),
+    "nginx combined in Docker JSON": ("nginx", _docker),
     "Apache vhost_combined": ("apache", _per_host),
     "nginx JSON": ("nginx_json", _nginx_json),
     "tocsin NDJSON": ("tocsin", _event),

@@ -2,6 +2,10 @@
 
 Flag > ``TOCSIN_*`` > ``./tocsin.toml`` > user file > default.
 The reference page and ``tocsin config schema`` are made from the annotations here.
+
+Who can write a settings file decides what a command does: which program prints the key, which vault
+is asked.  So a file is read only when nobody but its reader, or root, can have written it; and the
+key never comes from the current directory, which may be a stranger's checkout.
 """
 
 from __future__ import annotations
@@ -9,6 +13,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
+import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +32,8 @@ from tocsin.event import Severity
 __all__ = ["Channel", "Follow", "Loaded", "Settings", "Smtp", "Webhook", "load", "schema"]
 
 _PREFIX = "TOCSIN_"
+#: Never taken from the current directory.
+_NOT_HERE = ("kek_command", "kek_file")
 #: Names under the prefix that are no settings: a secret, and switches of our own tests and tools.
 _NOT_SETTINGS = frozenset({"KEK", "KEY", "URL", "CORPORA", "FAULTS", "NO_SKIPS", "DEBUG"})
 
@@ -146,6 +154,7 @@ class Loaded(Struct, frozen=True):
     settings: Settings
     origins: dict[str, str]  #: field -> "flag", "TOCSIN_LISTEN", "./tocsin.toml:3", "default"
     unknown: tuple[str, ...] = ()  #: variables that look like settings and are none, as messages
+    left_out: tuple[str, ...] = ()  #: files, or settings in them, that are not obeyed, and why
 
 
 def load(
@@ -161,6 +170,9 @@ def load(
     ``unknown``, since an app may share its environment with us.  Raises SettingsError, naming the
     layer, the line where it can, and the nearest known name.  Channels and followed files are
     looked at as far as it goes without asking anybody, and ``~`` in paths is replaced.
+
+    A file that somebody else can write is left out, and so is a key in ``./tocsin.toml``: both are
+    reported in ``left_out``.
     """
     environ = os.environ if environ is None else environ
     directory = Path.cwd() if directory is None else directory
@@ -172,9 +184,10 @@ def load(
     }
     origins = dict.fromkeys(Settings.__struct_fields__, "default")
     variables, unknown = _from_environ(environ)
+    left_out: list[str] = []
     layers = [
-        _from_file(user_file),
-        _from_file(directory / "tocsin.toml"),
+        _from_file(user_file, left_out),
+        _without_key(_from_file(directory / "tocsin.toml", left_out), user_file, left_out),
         variables,
         {name: (value, "flag") for name, value in (flags or {}).items() if value is not None},
     ]
@@ -184,7 +197,7 @@ def load(
             origins[name] = origin
     _check_channels(values.get("channels", ()), origins["channels"])
     _check_follow(values.get("follow", ()), origins["follow"])
-    return Loaded(Settings(**_at_home(values, origins)), origins, unknown)
+    return Loaded(Settings(**_at_home(values, origins)), origins, unknown, tuple(left_out))
 
 
 def schema() -> bytes:
@@ -192,9 +205,16 @@ def schema() -> bytes:
     return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Settings)), indent=2)
 
 
-def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
+def _from_file(path: Path, left_out: list[str]) -> dict[str, tuple[Any, str]]:
     try:
-        text = path.read_text("utf-8")
+        # Without waiting: what has this name may be a pipe that nobody writes to.
+        with open(path, "rb", opener=_at_once) as file:
+            # The file that was opened is looked at, not whatever has its name by now.
+            problem = _others_can_write(path, os.fstat(file.fileno()))
+            if problem:
+                left_out.append(f"{path}: not read: {problem}")
+                return {}
+            text = file.read().decode("utf-8")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -212,6 +232,52 @@ def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     return found
 
 
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _others_can_write(path: Path, found: os.stat_result) -> str:
+    """Why somebody else may have written the file *path*, and what to do; empty if nobody could."""
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no file"
+    # A link is as good as what it leads to, and as the directories that both lie in.
+    if problem := _open_to_others("it", path, found):
+        return problem
+    for folder in dict.fromkeys((path.absolute().parent, path.resolve().parent)):
+        if problem := _open_to_others("its directory", folder, folder.stat()):
+            return problem
+        for above in folder.parents:
+            # In a sticky one, as /tmp is, nobody but its owner can put another in place of ours.
+            if problem := _open_to_others("", above, above.stat(), sticky=True):
+                return problem
+    return ""
+
+
+def _open_to_others(what: str, path: Path, found: os.stat_result, *, sticky: bool = False) -> str:
+    name, quoted = what or str(path), shlex.quote(str(path))
+    if found.st_uid not in (0, os.geteuid()):
+        return f"{name} belongs to another user (uid {found.st_uid}); move it, or chown {quoted}"
+    if sticky and found.st_mode & stat.S_ISVTX:
+        return ""
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others can write to {what or quoted}; run: chmod go-w {quoted}"
+    return ""
+
+
+def _without_key(
+    found: dict[str, tuple[Any, str]], user_file: Path, left_out: list[str]
+) -> dict[str, tuple[Any, str]]:
+    """What ``./tocsin.toml`` says, but for where the key comes from."""
+    for name in _NOT_HERE:
+        if name in found:
+            _, place = found.pop(name)
+            left_out.append(
+                f"{place}: {name} is not taken from the current directory; put it into "
+                f"{user_file}, or set {_PREFIX}{name.upper()}"
+            )
+    return found
+
+
 def _from_environ(
     environ: Mapping[str, str],
 ) -> tuple[dict[str, tuple[Any, str]], tuple[str, ...]]:
@@ -222,25 +288,29 @@ def _from_environ(
             continue
         name = variable[len(_PREFIX) :].lower()
         if name in Settings.__struct_fields__:
-            found[name] = (_value_of(text), variable)
+            found[name] = (_value_of(name, text), variable)
         else:
             unknown.append(f'{variable}: unknown setting "{name}"{_nearest(name)}')
     return found, tuple(unknown)
 
 
-def _value_of(text: str) -> Any:
-    """A variable's text as TOML would read it, else as plain text."""
+def _value_of(name: str, text: str) -> Any:
+    """A variable's text as TOML would read it, else as plain text, as numbers are for a path."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+    wants = msgspec.inspect.type_info(_field(name).type)
+    is_text = isinstance(_inner(wants), msgspec.inspect.StrType)
+    return text if is_text and not isinstance(value, str) else value
+
+
+def _field(name: str) -> msgspec.structs.FieldInfo:
+    return next(f for f in msgspec.structs.fields(Settings) if f.name == name)
 
 
 def _convert(name: str, value: Any, origin: str) -> Any:
-    field = next(f for f in msgspec.structs.fields(Settings) if f.name == name)
-    wants_text = msgspec.inspect.type_info(field.type)
-    if isinstance(_inner(wants_text), msgspec.inspect.StrType) and not isinstance(value, str):
-        value = str(value)
+    field = _field(name)
     try:
         return msgspec.convert(value, field.type)
     except msgspec.ValidationError as error:

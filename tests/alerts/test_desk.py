@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
@@ -306,7 +307,78 @@ def test_a_suppression_that_was_put_into_the_catalog_by_hand_mutes_nothing(
             )
         )  # fmt: skip
     assert len(desk.take([finding()])) == 1
-    assert "not obeyed" in caplog.text
+    assert "suppression x in the catalog was not written by this vault" in caplog.text
+    assert desk.forged == {"suppression x"}
+    desk.take([finding(count=30)])
+    assert len(caplog.records) == 1  # said once
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"rule": None},
+        {"rule": "brute-force"},
+        {"entity_type": None},
+        {"expires_at": 2**62},
+        {"created_at": 0},
+        {"lifted": False},
+    ],
+)
+def test_nobody_without_the_vaults_key_widens_a_suppression(
+    catalog: sa.Engine, desk: Desk, finding: Make, terms: dict[str, object]
+) -> None:
+    made = desk.suppress(
+        rule="spray", entity=Entity("client_ip", "203.0.113.9"), owner="ann", reason="a test",
+        expires_at=5_001 * SECOND,
+    )  # fmt: skip
+    if terms == {"lifted": False}:
+        desk.lift(made.id)
+    with catalog.begin() as tx:
+        tx.execute(suppressions.update().values(**terms))
+    assert len(desk.take([finding()])) == 1
+    assert len(desk.take([finding(id="f2", rule="spray", owasp=())])) == 1
+    assert desk.muted() == []
+    assert desk.forged == {f"suppression {made.id}"}
+
+
+def test_an_incident_that_was_edited_hides_no_other_and_stops_nothing(
+    catalog: sa.Engine, desk: Desk, finding: Make
+) -> None:
+    desk.take([finding(), finding(id="f2", entity=Entity("user", "eve"))])
+    with catalog.begin() as tx:
+        tx.execute(incidents.update().where(incidents.c.entity_type == "user").values(body="box1:"))
+        tx.execute(findings.update().where(findings.c.id == "f2").values(body="box1:"))
+    assert [i.entity.value for i in desk.incidents()] == ["203.0.113.9"]
+    changes = desk.take([finding(id="f3"), finding(id="f4", entity=Entity("user", "eve"))])
+    assert [c.kind for c in changes] == [ChangeKind.GREW, ChangeKind.OPENED]
+    assert len(desk.forged) == 1
+
+
+# Who leads.
+
+
+def pair(finding: Make) -> list[Finding]:
+    """Two findings of equal severity and kind about one entity."""
+    return [
+        finding(id="f1", rule="b", title="Many of them", reason="many", evidence=(3, 4, 5)),
+        finding(id="f2", rule="a", title="The first of them", reason="first", evidence=(0, 9)),
+    ]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("at_once", [False, True])
+def test_who_leads_does_not_depend_on_who_came_first(
+    desk: Desk, finding: Make, turned: bool, at_once: bool
+) -> None:
+    found = pair(finding)[::-1] if turned else pair(finding)
+    for part in [found] if at_once else [[one] for one in found]:
+        desk.take(part)
+    desk.take([msgspec.structs.replace(found[0], count=99)])
+    (incident,) = desk.incidents()
+    assert (incident.rule, incident.title, incident.reason) == ("a", "The first of them", "first")
+    worse = finding(id="f3", rule="c", title="Worse", severity=Severity.CRITICAL, evidence=(20,))
+    desk.take([worse])
+    assert desk.incidents()[0].title == "Worse"
 
 
 def test_nothing_in_the_catalog_says_whom_an_incident_is_about(

@@ -87,3 +87,32 @@ def test_the_order_of_arrival_does_not_matter(finding: Make, order: list[int]) -
     expected = grouped(*made)
     assert grouped(*(made[n] for n in order)) == expected
     assert msgspec.json.encode(expected)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    order=st.permutations(range(5)),
+    severities=st.lists(st.sampled_from([*Severity]), min_size=5, max_size=5),
+    risks=st.lists(st.sampled_from([10, 60]), min_size=5, max_size=5),
+    ids=st.permutations("vwxyz"),
+    shift=st.integers(0, 1000),
+)
+def test_the_leader_is_the_worst_then_the_riskiest_then_the_first(
+    finding: Make,
+    order: list[int],
+    severities: list[Severity],
+    risks: list[int],
+    ids: list[str],
+    shift: int,
+) -> None:
+    made = [
+        finding(
+            id=ids[n], rule=f"r{n}", title=f"t{n}", severity=severities[n], risk=risks[n],
+            evidence=(shift + n,),
+        )
+        for n in range(5)
+    ]  # fmt: skip
+    best = min(range(5), key=lambda n: (-severities[n].rank, -risks[n], n))
+    (incident,) = grouped(*(made[n] for n in order))
+    assert (incident.rule, incident.title, incident.lead) == (f"r{best}", f"t{best}", ids[best])
+    assert incident.severity is severities[best]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -57,7 +58,9 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_bytes(
         b"this is not SQLite, it is a text file, and long enough to be looked at\n" * 9
     )
-    with pytest.raises(Damaged, match=r"not a readable catalog.*restore it from a backup.*lost"):
+    with pytest.raises(
+        Damaged, match=r"not a readable catalog.*restore it from a backup.*aside.*come back"
+    ):
         open_catalog(path)
 
 
@@ -77,6 +80,25 @@ def test_what_cannot_be_opened_is_not_called_damaged(tmp_path: Path) -> None:
         open_catalog(path)
     with pytest.raises(StorageFailed, match="cannot be made or opened"):
         open_catalog(tmp_path / "nowhere" / "catalog.db")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_file_is_refused_and_never_waited_for(
+    tmp_path: Path, end: str, kind: str
+) -> None:
+    path = tmp_path / "catalog.db"
+    if end:
+        open_catalog(path).dispose()
+    place = tmp_path / f"catalog.db{end}"
+    place.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.symlink_to("/dev/zero")
+    with pytest.raises(Damaged, match=f"{place}: not a regular file; move it away"):
+        open_catalog(path)
 
 
 def test_a_catalog_that_another_process_holds_is_not_called_damaged(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_missing_file_is_named_without_a_traceback() -> None:
 
 
 def test_debug_shows_the_traceback() -> None:
-    assert b"Traceback" in run("--debug", "parse", "/nowhere/access.log").stderr
+    assert b"Traceback" in run("--debug", "search", "--data", "/nowhere").stderr
 
 
 def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:

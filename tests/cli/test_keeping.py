@@ -17,7 +17,7 @@ from tocsin.catalog.box import Box
 from tocsin.cli.entry import main
 from tocsin.errors import Damaged, StorageFailed
 from tocsin.event import Entity, Finding, Severity
-from tocsin.siem.house import Verbs, catalog_box
+from tocsin.siem.verbs import Verbs
 from tocsin.vault import FileKey, KeyRing
 
 Run = Callable[..., tuple[str, str]]
@@ -45,7 +45,7 @@ def events(tocsin: Run, query: str) -> list[dict[str, Any]]:
 
 def box_of(home: Path) -> Box:
     """The vault's own box, as a running tocsin has it."""
-    return catalog_box(KeyRing(home / "data" / "keys", FileKey(kek())))
+    return Box(KeyRing(home / "data" / "keys", FileKey(kek())).get("catalog"))
 
 
 def kek() -> Path:
@@ -222,6 +222,105 @@ def test_incidents_can_be_worked_on_without_a_running_tocsin(tocsin: Run, tmp_pa
         "incident closed",
         "incident acknowledged",
     ]
+
+
+def test_every_decision_prints_what_came_of_it_as_json(tocsin: Run, tmp_path: Path) -> None:
+    tocsin("token", "create", "--source", "edge")
+    incident = incident_in(tmp_path)
+
+    def did(*words: str) -> Any:
+        out, err = tocsin(*words, "--json")
+        assert err == ""
+        return json.loads(out)
+
+    assert did("incidents", "ack", incident, "--note", "mine")["status"] == "acknowledged"
+    assert did("incidents", "comment", incident, "a scanner of ours")["notes"][-1]["text"] == (
+        "a scanner of ours"
+    )
+    closed = did("incidents", "close", incident, "--reason", "benign")
+    assert (closed["id"], closed["close_reason"]) == (incident, "benign")
+    made = did("incidents", "suppress", "--rule", "r", "--for", "1h", "--reason", "tuning")
+    assert made["reason"] == "tuning"
+    assert did("incidents", "lift", made["id"]) == {"id": made["id"], "lifted": True}
+    (key,) = [json.loads(x) for x in tocsin("token", "list", "--json")[0].splitlines()]
+    assert did("token", "revoke", key["id"]) == {"id": key["id"], "revoked": True}
+    assert "there is nothing in it" in tocsin("incidents", "comment", incident, " ", code=2)[1]
+
+
+def incident_in(home: Path) -> str:
+    """Put an incident on the desk; its id."""
+    engine = open_catalog(home / "data" / "catalog.db")
+    finding = Finding(
+        id="f1", rule="r", title="Brute force", severity=Severity.HIGH,
+        entity=Entity("client_ip", "192.0.2.7"), first_seen=1, last_seen=2, count=9,
+        reason="nine failures", evidence=(0,),
+    )  # fmt: skip
+    (change,) = Desk(engine, box_of(home)).take([finding])
+    engine.dispose()
+    return change.incident.id
+
+
+def test_a_rule_is_called_by_its_title_where_people_look(tocsin: Run, tmp_path: Path) -> None:
+    listed = [json.loads(x) for x in tocsin("rules", "list", "--json", data=False)[0].splitlines()]
+    rule = next(r for r in listed if r["title"] == "Log forging")
+    tocsin("token", "create", "--source", "edge")
+    tocsin("incidents", "suppress", "--rule", rule["id"], "--for", "1h", "--reason", "x")
+    out, _ = tocsin("incidents", "suppressions")
+    assert f"Log forging ({rule['id']})" in out
+    assert "Brute force (r)" in tocsin("incidents", "show", incident_in(tmp_path))[0]
+
+
+def test_rules_are_listed_without_what_only_serves_them(tocsin: Run) -> None:
+    few = tocsin("rules", "list", "--json", data=False)[0].splitlines()
+    every = tocsin("rules", "list", "--json", "--all", data=False)[0].splitlines()
+    assert set(few) < set(every)
+    blocks = [json.loads(x) for x in set(every) - set(few)]
+    assert "Failed login from an address" in {block["title"] for block in blocks}
+    assert all(json.loads(x)["tests"] for x in few)  # what tells of something proves itself
+
+
+def test_a_search_can_be_answered_in_numbers(tocsin: Run) -> None:
+    for source in ("edge", "edge2", "=cmd"):
+        tocsin("token", "create", "--source", source)
+    made = "kind:authn_token_created"
+    assert tocsin("search", made, "--count")[0] == "3\n"
+    assert json.loads(tocsin("search", made, "--count", "--json")[0]) == {"count": 3}
+    assert tocsin("search", made, "--count", "--format", "csv")[0].split() == ["count", "3"]
+    out, _ = tocsin("search", made, "--top", "kind", "--json")
+    assert json.loads(out) == {"value": "authn_token_created", "count": 3}
+    assert (
+        tocsin("search", "", "--top", "kind", "--limit", "1")[0].splitlines()[0] == "value\tcount"
+    )
+    out, _ = tocsin("search", made, "--histogram", "1h", "--since", "24h", "--json")
+    rows = [json.loads(x) for x in out.splitlines()]
+    assert sum(row["count"] for row in rows) == 3
+    assert 24 <= len(rows) <= 25
+    assert all(row["start"].endswith(":00:00Z") for row in rows)
+    # Without a length, what follows is the question.
+    for words in (["--histogram", made], [made, "--histogram"]):
+        out, _ = tocsin("search", *words, "--json")
+        assert sum(json.loads(x)["count"] for x in out.splitlines()) == 3
+    assert "one at a time" in tocsin("search", "", "--count", "--top", "kind", code=2)[1]
+    assert "cannot be grouped" in tocsin("search", "", "--top", "time", code=2)[1]
+    assert "write a length of time" in tocsin("search", "", "--histogram=x", code=2)[1]
+    assert "a count has none" in tocsin("search", "", "--count", "--columns", "user", code=2)[1]
+    assert tocsin("search", "user:nobody-here", "--count")[0] == "0\n"
+    assert tocsin("search", "user:nobody-here", "--top", "kind", "--json")[0] == ""
+
+
+def test_a_count_without_all_of_the_vault_says_so(tocsin: Run, tmp_path: Path) -> None:
+    for source in ("edge", "shop", "mail"):
+        tocsin("token", "create", "--source", source)
+    first, second, _ = sorted((tmp_path / "data" / "segments").iterdir())
+    first.write_bytes(first.read_bytes()[:-9])
+    second.unlink()
+    for words in (["--count"], ["--histogram"], ["--top", "kind"]):
+        out, err = tocsin("search", "user:*", *words, "--json", code=1)
+        assert sum(json.loads(x)["count"] for x in out.splitlines()) == 1
+        assert err.startswith("tocsin: not everything could be looked at: ")
+        assert first.name in err
+        assert second.name in err
+        assert len(err.splitlines()) == 1
 
 
 def test_an_incident_is_shown_even_when_its_evidence_cannot_be_read(

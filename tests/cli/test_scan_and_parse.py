@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -179,7 +180,44 @@ def test_what_is_no_log_is_refused_with_its_name(
     log = tmp_path / "no.log"
     log.write_bytes(content)
     _, err = tocsin("scan", str(log), code=1)
-    assert err.startswith(f"tocsin: {log}: ".encode())
+    assert f"tocsin: {log}: ".encode() in err
+    _, err = tocsin("parse", str(log), code=1)
+    assert f"tocsin: {log}: ".encode() in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rand.bin", os.urandom(4096)),
+        ("cut.gz", gzip.compress("".join(line(n) for n in range(5_000)).encode())[:-2000]),
+        ("missing.log", None),
+    ],
+)
+def test_one_bad_file_costs_nobody_else_their_findings(
+    name: str, content: bytes | None, tmp_path: Path, tocsin: Run
+) -> None:
+    good, bad, more = tmp_path / "brute.log", tmp_path / name, tmp_path / "more.log"
+    good.write_text("".join(attack()))
+    more.write_text("".join(attack("198.51.100.8")))
+    if content is not None:
+        bad.write_bytes(content)
+    out, err = tocsin("scan", str(good), str(bad), str(more), "--json", code=1)
+    accused = {json.loads(text)["entity"]["value"] for text in out.splitlines()}
+    assert accused == {"198.51.100.7", "198.51.100.8"}
+    assert f"tocsin: {bad}: ".encode() in err
+    out, err = tocsin("parse", str(good), str(bad), str(more), code=1)
+    assert out.count(b'"client_ip":"198.51.100.8"') == 30
+    assert f"tocsin: {bad}: ".encode() in err
+
+
+def test_what_was_readable_of_a_broken_archive_is_looked_at(
+    tmp_path: Path, incidents: Incidents
+) -> None:
+    log = tmp_path / "cut.gz"
+    lines = attack() + [line(60 + n, path=f"/{os.urandom(40).hex()}") for n in range(2_000)]
+    log.write_bytes(gzip.compress("".join(lines).encode())[:-1000])
+    found = incidents(str(log), code=1)
+    assert "198.51.100.7" in {i["entity"]["value"] for i in found}
 
 
 def test_a_bad_line_harms_no_neighbour(tmp_path: Path, tocsin: Run) -> None:
@@ -189,11 +227,24 @@ def test_a_bad_line_harms_no_neighbour(tmp_path: Path, tocsin: Run) -> None:
     events = [json.loads(text) for text in out.splitlines()]
     assert [event["kind"] for event in events] == ["request", "log", "request"]
     assert events[1]["parse_error"]
-    assert f"not understood and kept as plain log events: 1 lines, the first at {log}:2: " in (
+    assert f"not understood and kept as plain log events: 1 line, the first at {log}:2: " in (
         err.decode()
     )
     _, err = tocsin("scan", str(log))
-    assert f"not understood: 1 lines, the first at {log}:2: ".encode() in err
+    assert f"plain log events: 1 line, the first at {log}:2: ".encode() in err
+
+
+def test_a_line_that_is_understood_but_for_a_value_is_counted_apart(
+    tmp_path: Path, tocsin: Run
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(line(1) + line(2).replace("23/Nov", "99/Nov") * 2 + "garbage\n")
+    for command in ("parse", "scan"):
+        _, err = tocsin(command, str(log))
+        assert f"plain log events: 1 line, the first at {log}:4: ".encode() in err
+        assert f"not read whole, a value was left as it is: 2 lines, the first at {log}:2: " in (
+            err.decode()
+        )
 
 
 def test_parse_prints_canonical_events_in_input_order(tmp_path: Path, tocsin: Run) -> None:
@@ -228,3 +279,58 @@ def test_unknown_formats_and_missing_directories_are_usage(tmp_path: Path, tocsi
     log.write_text(line())
     assert b"there are" in tocsin("scan", str(log), "--parser", "nope", code=2)[1]
     assert b"no such directory" in tocsin("scan", str(log), "--rules", "/nowhere", code=2)[1]
+
+
+def test_a_scan_that_looks_for_nothing_is_no_all_clear(tmp_path: Path, tocsin: Run) -> None:
+    log, rules = tmp_path / "access.log", tmp_path / "rules"
+    log.write_text("".join(attack()))
+    rules.mkdir()
+    _, err = tocsin("scan", str(log), "--no-pack", code=2)
+    assert b"there are no rules, so nothing would be found" in err
+    _, err = tocsin("scan", str(log), "--no-pack", "--rules", str(rules), code=2)
+    assert b"there are no rules" in err
+    (rules / "bad.yml").write_text("title: [\n")
+    out, err = tocsin("scan", str(log), "--no-pack", "--rules", str(rules), code=1)
+    assert b"none of the rules can be run" in err
+    assert b"0 incidents" not in out + err
+    # With others beside it, it is said how many looked.
+    _, err = tocsin("scan", str(log), "--rules", str(rules), code=3)
+    assert re.search(rb"looked at by [0-9]+ rules \(1 left out\)", err)
+
+
+def test_what_an_incident_is_called_does_not_depend_on_what_came_before(
+    tmp_path: Path, incidents: Incidents
+) -> None:
+    log = tmp_path / "access.log"
+    attacked = [*attack(), *(line(40 + n, ip="198.51.100.7", path=f"/x{n}", status=404)
+                             for n in range(120))]  # fmt: skip
+    called: set[tuple[str, ...]] = set()
+    for before in range(6):  # each moves all the numbers of the evidence
+        log.write_text("".join([line(-60 - n) for n in range(before)] + attacked))
+        found = incidents(str(log))
+        called.add(tuple(sorted(f"{i['rule']} {i['title']} {i['reason']}" for i in found)))
+    assert len(called) == 1
+
+
+def test_send_names_the_file_that_is_no_log_and_goes_on(tmp_path: Path, tocsin: Run) -> None:
+    bad, worse = tmp_path / "rand.bin", tmp_path / "missing.log"
+    bad.write_bytes(os.urandom(4096))
+    _, err = tocsin(
+        "send", str(bad), str(worse), "--to", "http://127.0.0.1:1", "--key", "k", code=1
+    )
+    first, second = err.decode().splitlines()
+    assert first.startswith(f"tocsin: {bad}: the input looks binary")
+    assert second.startswith(f"tocsin: {worse}: no such file or directory")
+
+
+def test_why_a_rule_is_refused_is_a_sentence(tmp_path: Path, tocsin: Run) -> None:
+    rule = (
+        "title: x\nid: 0d0b9e0c-5f2f-4d4a-8a55-2f0f5a7c1d11\nlogsource: {category: webserver}\n"
+        "detection:\n  a: {cs-uri-stem|re: '(?=a)b'}\n  condition: CONDITION\n"
+    )
+    (tmp_path / "a.yml").write_text(rule.replace("CONDITION", "a"))
+    _, err = tocsin("rules", "list", "--rules", str(tmp_path / "a.yml"), code=1)
+    assert b'regular expression "(?=a)b" can be run by no linear engine (' in err
+    (tmp_path / "b.yml").write_text(rule.replace("CONDITION", "a | count() > 5"))
+    _, err = tocsin("rules", "list", "--rules", str(tmp_path / "b.yml"), code=1)
+    assert b"pySigma does not support" in err

@@ -72,6 +72,22 @@ def test_our_recorded_nginx_lines_say_the_same_in_both_formats(corpora: Path) ->
     assert as_json["time"].dt.truncate("1s").equals(combined["time"])
 
 
+def test_our_recorded_syslog_says_the_same_as_the_file(corpora: Path) -> None:
+    _, as_file = read(corpora / "samples" / "nginx-1.22.1-json.log")
+    name, over_syslog = read(corpora / "samples" / "syslog-udp-mixed.raw")
+    assert (name, errors(over_syslog)) == ("nginx_json", 0)
+    served = over_syslog.filter(pl.col("attributes").str.contains('"program":"nginx"'))
+    same = "client_ip user method path query status user_agent bytes_out outcome kind".split()
+    assert served.head(7).select(same).equals(as_file.head(7).select(same))
+    assert over_syslog["time"].dt.hour().unique().to_list() == [5]
+
+    name, haproxy = read(corpora / "samples" / "haproxy-2.6.12-rfc5424-httplog-and-json.log")
+    assert (name, errors(haproxy)) == ("json", 0)
+    statuses = haproxy.filter(pl.col("kind") == "request")["status"].to_list()
+    assert statuses == [200, 200, 401, 403, 500, 200]
+    assert haproxy["attributes"].str.contains('"program":"haproxy","pid":"14637"').all()
+
+
 def test_our_recorded_postgres_session_says_the_same_in_both_formats(corpora: Path) -> None:
     name, as_csv = read(corpora / "samples" / "postgresql-15.20-pgaudit-1.7.csv")
     assert name == "pg_csv"

@@ -11,6 +11,7 @@ From any picture on, a disk may have kept
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -160,24 +161,32 @@ def _states_of(moment: Moment, root: Path, chance: random.Random) -> Iterator[St
     while True:
         kept: dict[int, bytes] = {}  # two names of one file show the same bytes
         state: dict[Path, bytes | None] = {}
-        for path, number in _walk(moment, root, chance):
+        for path, number in _walk(moment, root, Path(), chance):
             if number == FOLDER:
-                state[path.relative_to(root)] = None
+                state[path] = None
                 continue
             if number not in kept:
                 tail = next(loose[number]) if number in loose else b""
                 kept[number] = moment.files[number].synced + tail
-            state[path.relative_to(root)] = kept[number]
+            state[path] = kept[number]
         yield state
 
 
-def _walk(moment: Moment, folder: Path, chance: random.Random) -> Iterator[tuple[Path, int]]:
-    names = moment.folders[folder]
+def _walk(
+    moment: Moment, root: Path, folder: Path, chance: random.Random
+) -> Iterator[tuple[Path, int]]:
+    names = moment.folders[_join(root, str(folder))]
     for name, number in names.with_changes(_kept(names.changes, chance)).items():
-        path = folder / name
+        path = _join(folder, name)
         yield path, number
         if number == FOLDER:
-            yield from _walk(moment, path, chance)
+            yield from _walk(moment, root, path, chance)
+
+
+@functools.cache
+def _join(folder: Path, name: str) -> Path:
+    """The same paths come again for each of very many states."""
+    return folder / name
 
 
 def _kept(changes: Sequence[Change], chance: random.Random) -> Sequence[Change]:

@@ -17,6 +17,7 @@ from tocsin.vault.jobs import SealJob
 from tocsin.vault.keys import KeyRing, file_key
 from tocsin.vault.sealer import Sealer
 from tocsin.vault.verify import Report, verify
+from tocsin.vault.verify_report import UNSEALED
 
 LONG = os.environ.get("TOCSIN_FAULTS") == "long"
 #: The long form turns each bit of each byte; the short one one bit, another from place to place.
@@ -76,7 +77,7 @@ def evidence(vault: Vault) -> list[Path]:
 
 def test_the_vault_is_intact_before_it_is_touched(vault: Vault) -> None:
     report = vault.verify()
-    assert (report.verdict, report.grade, report.notes) == ("intact", "T2", [])
+    assert (report.verdict, report.grade, report.notes) == ("intact", "T2", [UNSEALED])
     assert (report.rows, report.unsealed_rows, report.torn_bytes) == (3, 4, 0)
     kinds = {path.relative_to(vault.directory).parts[0] for path in evidence(vault)}
     assert kinds == {"keys", "log", "segments", "wal"}

@@ -8,13 +8,14 @@ or gone.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -105,7 +106,26 @@ def root(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(place)
 
 
-def record(root: Path) -> tuple[list[Moment], Place]:
+class Grudging(Storage):
+    """Refuses to sync some groups of the write-ahead log; it may have kept them all the same."""
+
+    def __init__(self, root: Path, beside: Callable[[], object]) -> None:
+        super().__init__(root, beside)
+        self._chance = random.Random(11)
+        self._logs: set[int] = set()
+
+    def create(self, path: Path) -> int:
+        fd = super().create(path)
+        (self._logs.add if path.parent.name == "wal" else self._logs.discard)(fd)
+        return fd
+
+    def datasync(self, fd: int) -> None:
+        if fd in self._logs and self._chance.random() < 0.5:
+            raise OSError(errno.EIO, "no")
+        super().datasync(fd)
+
+
+def record(root: Path, kind: type[Storage]) -> tuple[list[Moment], Place]:
     """A life on storage that forgets."""
     kek = file_key(root / "kek", create=True).path
     data, empty = root / "data", root / "empty.db"
@@ -113,16 +133,18 @@ def record(root: Path) -> tuple[list[Moment], Place]:
     open_catalog(empty).dispose()
     shutil.copy(empty, data / "catalog.db")
     witness = Witness(data / "catalog.db")
-    storage = Storage(data, witness)
+    storage = kind(data, witness)
     live(data, kek, tell=witness.tell, disk=storage)
     assert witness.lines[-1] == "end", witness.lines
     assert "joined 4" in witness.lines
     return storage.moments, Place(root, kek, empty)
 
 
-def try_states(root: Path, wanted: int, seconds: float) -> tuple[int, list[str]]:
+def try_states(
+    root: Path, wanted: int, seconds: float, kind: type[Storage] = Storage
+) -> tuple[int, list[str]]:
     """How many states were tried, and what was bad about some of them."""
-    moments, place = record(root)
+    moments, place = record(root, kind)
     chance = random.Random(5)
     chance.shuffle(moments)  # a few hundred states are spread over all of them
     until, tried, bad = time.monotonic() + seconds, 0, list[str]()
@@ -146,6 +168,13 @@ def test_no_state_that_a_power_cut_can_leave_of_a_sealed_vault_is_bad(root: Path
     tried, bad = try_states(root, STATES, SECONDS)
     assert not bad, f"{len(bad)} of {tried}; the first: {bad[:3]}"
     assert tried >= min(STATES, 50)
+
+
+@pytest.mark.timeout(7200)
+def test_no_state_of_a_vault_whose_disk_refused_now_and_then_is_bad(root: Path) -> None:
+    tried, bad = try_states(root, STATES // 2, SECONDS / 2, Grudging)
+    assert not bad, f"{len(bad)} of {tried}; the first: {bad[:3]}"
+    assert tried >= min(STATES // 2, 30)
 
 
 @pytest.mark.parametrize("name", ["datasync", "sync_dir"])

@@ -5,21 +5,24 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-import sys
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.event import canaries
 
 from tocsin.event import NAMES, Kind, Type
 from tocsin.event.batch import SCHEMA, to_events
 from tocsin.intake.admit import SKEW_NS, admit
 from tocsin.intake.origin import Origin
+from tocsin.intake.parse import parse
+from tocsin.intake.parsers import PARSERS
 
 NOW = 1_795_424_400_000_000_000
 ORIGIN = Origin(source="edge", service="shop", layer="gateway", env="prod", peer_ip="10.0.0.9")
@@ -97,14 +100,39 @@ def test_one_address_has_one_spelling() -> None:
         "2001:db8:0::0:1",
         "[2001:db8::1]",
     ]
-    other = ["::ffff:192.0.2.1", "::FFFF:c000:201", "fe80::1%eth0", "010.0.0.1", "a:b", None]
-    out = admitted(client_ip=[*spelt, *other], peer_ip=["10.0.0.9"] * 11)
+    other = ["::ffff:192.0.2.1", "::FFFF:c000:201", "fe80::1%eth0", None]
+    out = admitted(client_ip=[*spelt, *other], peer_ip=["10.0.0.9"] * 9)
     assert out["client_ip"].to_list() == [
         *(["2001:db8::1"] * 5),
-        *("192.0.2.1", "192.0.2.1", "fe80::1%eth0", "010.0.0.1", "a:b", None),
+        *("192.0.2.1", "192.0.2.1", "fe80::1", None),
     ]
     seen = Origin(source="edge", peer_ip="2001:DB8:0::1")
     assert admit(frame(client_ip=["::1"]), seen).frame["peer_ip"].to_list() == ["2001:db8::1"]
+
+
+def test_what_is_no_address_stands_in_no_column_of_addresses() -> None:
+    false = ["999.999.999.999", "10.0.0.1\u202e", "10.0.0.1\n10.0.0.2", "010.0.0.1", "a:b", ""]
+    hosts = ["proxy.example", "localhost"]
+    claimed = [*false, *hosts, "10.0.0.1"]
+    out = admit(
+        frame(client_ip=claimed, peer_ip=[*false, *hosts, "10.0.0.2"]), Origin(source="edge")
+    ).frame
+    assert out["client_ip"].to_list() == [None] * 8 + ["10.0.0.1"]
+    assert out["peer_ip"].to_list() == [None] * 8 + ["10.0.0.2"]
+    kept = [json.loads(a) if a else {} for a in out["attributes"]]
+    assert [a.get("claimed_client_ip") for a in kept] == [*false, None, None, None]
+    assert [a.get("client_host") for a in kept] == [None] * 6 + [*hosts, None]
+    assert [a.get("claimed_peer_ip") for a in kept] == [*false, *hosts, None]
+
+
+def test_the_port_of_a_client_has_a_column_of_its_own() -> None:
+    out = admitted(
+        client_ip=["198.51.100.7:40001", "[2001:DB8::1]:443", "10.0.0.1", "198.51.100.7:5"],
+        client_port=[None, None, 7, 6],
+    )
+    assert out["client_ip"].to_list() == ["198.51.100.7", "2001:db8::1", "10.0.0.1", "198.51.100.7"]
+    assert out["client_port"].to_list() == [40001, 443, 7, 6]
+    assert admitted(client_ip=["198.51.100.7:80"])["client_port"].to_list() == [80]
 
 
 def test_of_a_user_and_password_in_the_place_of_a_user_the_user_stays() -> None:
@@ -216,22 +244,12 @@ def test_rows_are_never_added_lost_or_moved(rows: list[dict[str, Any]]) -> None:
     assert not any(out[n].null_count() for n in ("time", "observed", "kind", "source", "severity"))
 
 
-def _load(name: str) -> Any:
-    spec = spec_from_file_location(name, Path(__file__).parents[1] / "event" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules.setdefault(spec.name, module_from_spec(spec))
-    spec.loader.exec_module(module)
-    return module
-
-
 PLACES = ("message", "raw", "query", "user_agent", "user")
 
 
 @pytest.mark.parametrize("place", [*PLACES, "attributes", "tags"])
 def test_no_canary_passes_in_any_column(place: str) -> None:
-    module = _load("canaries")
-    pairs = [(c, line) for c in module.canaries() for line in module.carriers(c)]
+    pairs = [(c, line) for c in canaries.canaries() for line in canaries.carriers(c)]
     values: list[Any] = [line for _, line in pairs]
     if place == "attributes":
         values = [line if line.startswith("{") else json.dumps({"x": [line]}) for line in values]
@@ -241,6 +259,88 @@ def test_no_canary_passes_in_any_column(place: str) -> None:
     leaks = [
         (canary.kind, line)
         for (canary, line), value in zip(pairs, out, strict=True)
-        if any(needle in str(value) for needle in module.needles(canary))
+        if any(needle in str(value) for needle in canaries.needles(canary))
     ]
     assert leaks == []
+
+
+def _in_json(text: str, **more: Any) -> str:
+    return json.dumps({"ts": "2026-11-23T10:00:00Z", "level": "info", **more, "ctx": {"d": [text]}})
+
+
+def _in_csvlog(text: str) -> str:
+    line = io.StringIO()
+    quoted = "select '" + text.replace("'", "''") + "'"
+    when = "2026-11-23 05:46:22.750 UTC"
+    head = f"{when};u;d;1;127.0.0.1:1;a.b;1;SELECT;{when};3/1;0;LOG;00000".split(";")
+    said = [text, text, text, "", "", f"ctx {text}", quoted, "", "", "app"]
+    csv.writer(line).writerow([*head, *said, "client backend", "", "0"])
+    return line.getvalue().rstrip("\r\n")
+
+
+def _in_jsonlog(text: str) -> str:
+    quoted = "select '" + text.replace("'", "''") + "'"
+    words = dict.fromkeys(("message", "detail", "hint", "context"), text)
+    return json.dumps(
+        {"timestamp": "2026-11-23 05:46:22.750 UTC", "pid": 1, "session_id": "a.b"}
+        | {"error_severity": "LOG", "statement": quoted, **words}
+    )
+
+
+def _in_access(text: str) -> str:
+    asked = text.replace('"', "%22").replace(" ", "%20")
+    agent = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'192.0.2.1 - - [23/Nov/2026:10:00:00 +0000] "GET /x?{asked} HTTP/1.1" 200 1 "http://a/?{asked}" "{agent}"'
+
+
+DOORS: dict[str, Callable[[str], str]] = {
+    "tocsin": lambda text: json.dumps(
+        {"time": "2026-11-23T10:00:00Z", "kind": "log", "message": text, "attributes": {"a": text}}
+    ),
+    "json": lambda text: _in_json(text, msg=text),
+    "nginx_json": lambda text: _in_json(
+        text, request_uri="/x?" + text, status=200, ua=text, http_cookie=text
+    ),
+    "kv": lambda text: (
+        f"ts=2026-11-23T10:00:00Z level=info msg={json.dumps(text)} ctx={json.dumps(text)}"
+    ),
+    "pg_csv": _in_csvlog,
+    "pg_json": _in_jsonlog,
+    "nginx": _in_access,
+    "apache": _in_access,
+    "text": lambda text: f"2026-11-23 10:00:00 {text}",
+}
+
+
+def test_every_parser_is_a_door_that_is_tried() -> None:
+    assert set(DOORS) == set(PARSERS)
+
+
+@pytest.mark.parametrize("parser", DOORS)
+def test_no_canary_passes_any_parser(parser: str) -> None:
+    found: list[tuple[Any, str]] = []
+    for n, canary in enumerate(canaries.canaries()):  # each once, and each time in another carrier
+        carriers = [text for text in canaries.carriers(canary) if "\n" not in text]
+        found += [(canary, carriers[n % len(carriers)])] if carriers else []
+    assert len(found) >= 500
+    lines = "\n".join(DOORS[parser](text) for _, text in found).encode()
+    frame = admit(parse(lines, parser, ORIGIN, NOW), ORIGIN, key=KEY, now=NOW).frame
+    assert frame.height == len(found)
+    errors = frame["parse_error"].drop_nulls().len() if "parse_error" in frame.columns else 0
+    assert errors < len(found) / 10, "it is this parser that is tried"
+    rows = [" ".join(str(v) for v in row if v is not None) for row in frame.iter_rows()]
+    leaked = [
+        (canary.kind, needle)
+        for (canary, _), row in zip(found, rows, strict=True)
+        for needle in canaries.needles(canary)
+        if needle in row
+    ]
+    assert leaked == []
+
+
+def test_a_key_that_is_printed_into_a_statement_is_no_comment_of_it() -> None:
+    key = (
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqh\nkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----"
+    )
+    out = admitted(kind=["query"], db_statement=[f"insert into keys values ({key})"])
+    assert "kiG9w0BAQEFAASC" not in repr(out.rows())

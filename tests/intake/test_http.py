@@ -46,6 +46,7 @@ class Taken(msgspec.Struct, frozen=True):
     first_seq: int
     rows: int
     repeated: bool
+    same: bool = True
 
 
 class Vault:
@@ -53,13 +54,23 @@ class Vault:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
-        self.batches: dict[tuple[str, str], tuple[int, int]] = {}
+        self.batches: dict[tuple[str, str], tuple[int, int, bytes | None]] = {}
         self.fault: Exception | None = None
         self.late: Exception | None = None
         self.forever = False
         self.threads: set[int] = set()
+        self.lock = threading.Lock()
 
-    def append(self, batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
+    def append(
+        self, batch: Batch, *, source: str, batch_id: str | None, content: bytes | None
+    ) -> Future[Receipt]:
+        assert (content is None) == (batch_id is None)
+        with self.lock:
+            return self._append(batch, source, batch_id, content)
+
+    def _append(
+        self, batch: Batch, source: str, batch_id: str | None, content: bytes | None
+    ) -> Future[Receipt]:
         self.threads.add(threading.get_ident())
         if self.fault:
             raise self.fault
@@ -74,12 +85,12 @@ class Vault:
             done.set_exception(self.late)
             return done
         known = self.batches.get((source, batch_id)) if batch_id else None
-        first, rows = known or (len(self.rows), frame.height)
+        first, rows, kept = known or (len(self.rows), frame.height, content)
         if not known:
             self.rows += frame.to_dicts()
             if batch_id:
-                self.batches[source, batch_id] = (first, rows)
-        done.set_result(Taken(first, rows, known is not None))
+                self.batches[source, batch_id] = (first, rows, content)
+        done.set_result(Taken(first, rows, known is not None, content == kept))
         return done
 
 
@@ -297,9 +308,32 @@ def test_a_batch_id_is_the_senders_own(door: Door) -> None:
 def test_a_batch_id_that_was_used_for_another_batch_is_refused(door: Door) -> None:
     headers = {**NDJSON, "tocsin-batch-id": "7"}
     assert door.post(b'{"message": "a"}\n', headers).status_code == 200
-    refused = door.post(b'{"message": "a"}\n{"message": "b"}\n', headers)
-    assert refused.status_code == 409
-    assert "another batch" in refused.json()["detail"]
+    for other in (b'{"message": "a"}\n{"message": "b"}\n', b'{"message": "b"}\n'):
+        refused = door.post(other, headers)
+        assert refused.status_code == 409
+        assert "another batch, of 1 events" in refused.json()["detail"]
+    assert len(door.vault.rows) == 1
+
+
+def test_a_batch_is_the_same_however_it_is_packed(door: Door) -> None:
+    headers = {**NDJSON, "tocsin-batch-id": "7"}
+    body = b'{"message": "a"}\n'
+    assert door.post(body, headers).json()["accepted"] == 1
+    for name, packed in (("gzip", gzip.compress(body)), ("zstd", zstandard.compress(body))):
+        again = door.post(packed, headers | {"content-encoding": name})
+        assert again.json()["repeated"]
+
+
+def test_bodies_under_one_batch_id_are_told_apart_also_at_once(door: Door) -> None:
+    bodies = [b'{"message": "%d"}\n' % n for n in range(6)]
+
+    async def call() -> list[int]:
+        headers = {**NDJSON, "tocsin-batch-id": "7"}
+        answers = await asyncio.gather(*(door.ask(body, headers) for body in bodies))
+        return sorted(answer.status_code for answer in answers)
+
+    assert asyncio.run(call()) == [200, *[409] * 5]
+    assert len(door.vault.rows) == 1
 
 
 def test_the_key_may_come_in_a_header_of_its_own(door: Door) -> None:
@@ -794,8 +828,10 @@ def test_nobody_who_waits_can_cancel_the_vaults_promise() -> None:
         with pytest.raises(asyncio.CancelledError):
             await asking
 
-    def remember(batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
-        promises.append(append(batch, source=source, batch_id=batch_id))
+    def remember(
+        batch: Batch, *, source: str, batch_id: str | None, content: bytes | None
+    ) -> Future[Receipt]:
+        promises.append(append(batch, source=source, batch_id=batch_id, content=content))
         return promises[0]
 
     routes = receiver(

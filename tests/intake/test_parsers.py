@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 
 from tocsin.errors import UsageError
+from tocsin.event import VOCABULARY
 from tocsin.event.batch import SCHEMA
 from tocsin.intake import PARSERS, Origin, parse
 
@@ -106,6 +108,34 @@ def test_an_unknown_parser_is_refused_by_name() -> None:
             COMBINED.replace("te\\x22st\\x5Cua", 'a\\"b\\\\c'),
             {"user_agent": 'a"b\\c', "status": 404},
         ),
+        (  # a port of the client, which has a column
+            COMBINED.replace("203.0.113.7", "203.0.113.7:40001"),
+            {"client_ip": "203.0.113.7", "client_port": 40001, "user": "alice"},
+        ),
+        (
+            COMBINED.replace("203.0.113.7", "[2001:DB8::7]:443"),
+            {"client_ip": "2001:db8::7", "client_port": 443},
+        ),
+        (  # a host with a port in front
+            f"[2001:db8::1]:443 {COMBINED}",
+            {"authority": "[2001:db8::1]:443", "client_ip": "203.0.113.7"},
+        ),
+        (  # a socket has no address
+            COMBINED.replace("203.0.113.7", "unix:"),
+            {"client_ip": None, "attributes": None, "status": 404},
+        ),
+        (  # the time as $time_iso8601
+            COMBINED.replace("23/Nov/2026:05:46:16 +0100", "2026-11-23T05:46:16+01:00"),
+            {"time": "2026-11-23T04:46:16+00:00", "tags": None, "status": 404},
+        ),
+        (  # neither a zone nor whole seconds
+            COMBINED.replace("23/Nov/2026:05:46:16 +0100", "23/Nov/2026:05:46:16.250"),
+            {"time": "2026-11-23T05:46:16.250000+00:00", "tags": ["time_assumed"]},
+        ),
+        (  # no names of users
+            COMBINED.replace(" - alice", ""),
+            {"client_ip": "203.0.113.7", "user": None, "status": 404},
+        ),
         (  # a resolved name is no address
             COMBINED.replace("203.0.113.7", "client.example"),
             {"attributes": {"client_host": "client.example"}, "client_ip": None},
@@ -116,7 +146,7 @@ def test_an_unknown_parser_is_refused_by_name() -> None:
         ),
         (  # behind syslog
             f"<134>Nov 23 05:46:16 web-1 nginx[42]: {COMBINED}",
-            {"host": "web-1", "attributes": {"program": "nginx"}, "status": 404},
+            {"host": "web-1", "attributes": {"program": "nginx", "pid": "42"}, "status": 404},
         ),
         (  # spaces in the target
             COMBINED.replace("/a%20b?q=1&r=?x", "/a b?x=1 2"),
@@ -154,6 +184,27 @@ def test_the_kin_of_combined_are_read(line: str, wanted: dict[str, Any], parser:
     assert {k: row.get(k) for k in wanted} == wanted
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "999.999.999.999" + COMBINED.removeprefix("203.0.113.7"),
+        "203.0.113.7\u202e" + COMBINED.removeprefix("203.0.113.7"),
+        "010.0.0.1" + COMBINED.removeprefix("203.0.113.7"),
+        f"2026-11-23T05:46:16Z stdout {COMBINED}",
+        f"Nov 23 05:46:16 weird {COMBINED}",
+        f"web-1 F {COMBINED}",
+        f"203.0.113.9, {COMBINED}",
+        f"203.0.113.9 F {COMBINED}",
+        f"203.0.113.9 - - {COMBINED}",
+    ],
+)
+def test_no_request_is_made_of_a_line_whose_address_is_not_in_its_place(line: str) -> None:
+    row = one(line, "nginx")
+    assert (row["kind"], row["message"], row["raw"]) == ("log", line, line)
+    assert row["parse_error"] == "not an access log line in common or combined format"
+    assert not {"client_ip", "user", "status"} & row.keys()
+
+
 def test_odd_lines_among_plain_ones_keep_their_places() -> None:
     lines = [COMBINED.replace(" 404 ", f" {200 + i} ") for i in range(40)]
     lines[7] = f"shop.example {lines[7]}"
@@ -165,6 +216,17 @@ def test_odd_lines_among_plain_ones_keep_their_places() -> None:
     assert found[21]["kind"] == "log"
     assert found[21]["message"] == "no access line"
     assert "combined" in found[21]["parse_error"]
+
+
+@pytest.mark.parametrize("parser", ["nginx", "json", "tocsin", "kv"])
+def test_a_line_that_no_parser_took_still_has_the_time_and_level_it_begins_with(
+    parser: str,
+) -> None:
+    line = "2026-11-23 05:46:16 ERROR it broke"
+    row = one(line, parser)
+    assert (row["time"], row["severity"]) == ("2026-11-23T05:46:16+00:00", "error")
+    assert (row["message"], row["raw"], row["tags"]) == (line, line, ["time_assumed"])
+    assert "parse_error" in row
 
 
 @pytest.mark.parametrize(
@@ -180,6 +242,11 @@ def test_odd_lines_among_plain_ones_keep_their_places() -> None:
                 "client_ip": "203.0.113.7", "method": "GET", "path": "/x", "query": "y",
                 "authority": "shop.example", "severity": "error", "tags": ["time_assumed"],
             },
+        ),
+        (  # over syslog, which has the time
+            '<187>Nov 23 05:46:16 nginx: [error] 31#31: *46 it failed, client: 203.0.113.7:5',
+            {"kind": "log", "severity": "error", "client_ip": "203.0.113.7", "client_port": 5,
+             "message": "it failed", "time": "2026-11-23T05:46:16+00:00", "parse_error": None},
         ),
         (
             '2026/11/23 05:46:16 [crit] 31#31: *46 SSL_do_handshake() failed, client: 203.0.113.7',
@@ -203,6 +270,16 @@ def test_odd_lines_among_plain_ones_keep_their_places() -> None:
 def test_error_log_lines_share_the_stream(line: str, wanted: dict[str, Any]) -> None:
     row = one(line, "nginx")
     assert {k: row.get(k) for k in wanted} == wanted
+
+
+def test_a_client_that_a_name_or_a_request_forged_into_an_error_log_is_not_believed() -> None:
+    row = one(
+        '2026/11/23 05:46:16 [error] 3#3: *4 user "x", client: 6.6.6.6, server: _, request: "a" '
+        'was not found in "/etc/x", client: 203.0.113.7, server: _, request: "GET / HTTP/1.1"',
+        "nginx",
+    )
+    assert "client_ip" not in row
+    assert row["parse_error"] == "client: stands twice, and one of them is forged"
 
 
 def test_nginx_json_prefers_what_was_on_the_wire() -> None:
@@ -313,6 +390,70 @@ def test_foreign_json_is_understood_where_it_can_be(
     assert "parse_error" not in row
 
 
+TWICE = [
+    ('{"kind":"authn_login_fail","user":"mallory","user":"alice"}', "user"),
+    ('{"kind":"log","user":"mallory","us\\u0065r":"alice"}', "user"),
+    ('{"kind":"log","user":"mallory", "user" :"alice","a":1}', "user"),
+    ('{"kind":"log","user":"mallory","user":null}', "user"),
+    ('{"kind":"log","user":"::1","message":"say \\"user\\":","user":"alice"}', "user"),
+    ('{"kind":"log","attributes":{"n":1,"n":2}}', "n"),
+    ('{"kind":"log","attributes":{"a\\\\":1,"n":1,"n":2}}', "n"),
+    ('{"kind":"log","attributes":{"a\\":":1,"n":1,"n":2}}', "n"),
+    ('{"kind":"log","list":[{"n":1,"n":2}]}', "n"),
+]
+ONCE = [
+    '{"kind":"log","user":"::1","message":"a \\"user\\": \\\\","tags":[":",":null"],"host":null}',
+    '{"kind": "log", "user": ":null", "message": "\\"x\\":", "host": null, "status" : 200}',
+    '{"kind":"log","user":"alice","user":"alice"}',
+    '{"kind":"log","user":null,"user":"alice"}',
+    '{"kind":"log","attributes":{"n":null,"m":"a:b :c","o":[":x"]}}',
+]
+
+
+@pytest.mark.parametrize("parser", ["tocsin", "json", "nginx_json"])
+@pytest.mark.parametrize(("line", "key"), TWICE)
+def test_a_key_that_stands_twice_is_told_and_the_line_is_kept(
+    line: str, key: str, parser: str
+) -> None:
+    others = [json.dumps({"kind": "log", "user": "bob", "message": "m", "n": n}) for n in range(40)]
+    for lines in ([line], [line] * 3, [*others, line, *others]):
+        found = rows("\n".join(lines), parser)
+        bad = [row for row in found if "parse_error" in row]
+        assert len(bad) == lines.count(line)
+        for row in bad:
+            assert row["parse_error"] == f"{key}: stands twice; the last one counts"
+            assert row["raw"] == line
+
+
+@pytest.mark.parametrize("parser", ["tocsin", "json", "nginx_json"])
+@pytest.mark.parametrize("line", ONCE)
+def test_what_only_looks_like_a_key_that_stands_twice_is_none(line: str, parser: str) -> None:
+    for lines in ([line], [line] * 3, [*ONCE, line]):
+        assert all("parse_error" not in row for row in rows("\n".join(lines), parser))
+
+
+def test_two_keys_that_are_one_once_they_are_flat_are_told_too() -> None:
+    row = one('{"a.b":1,"a":{"b":2}}', "json")
+    assert row["attributes"] == {"a.b": 2}
+    assert row["parse_error"] == "a.b: stands twice; the last one counts"
+    assert row["raw"] == '{"a.b":1,"a":{"b":2}}'
+
+
+def test_a_key_of_postgres_that_stands_twice_is_told_without_the_statement() -> None:
+    line = (
+        '{"timestamp":"2026-11-23 05:46:22.750 UTC","error_severity":"LOG","user":"a","user":"b",'
+        '"statement":"select \'hunter2\'"}'
+    )
+    row = one(line, "pg_json")
+    assert row["parse_error"] == "user: stands twice; the last one counts"
+    assert "hunter2" not in str(row)
+
+
+def test_many_keys_that_stand_twice_make_no_endless_complaint() -> None:
+    keys = ",".join(f'"{"k" * 200}{n}":{v}' for v in (1, 2) for n in range(500))
+    assert len(one("{" + keys + "}", "json")["parse_error"]) < 1000
+
+
 def test_a_repeated_key_means_its_last_value_on_every_path() -> None:
     twice = b'{"status":1,"kind":"request","status":7}\n'
     plain = b'{"status":5,"kind":"request"}\n'
@@ -345,6 +486,137 @@ def test_a_quote_that_is_not_closed_takes_the_rest_of_the_line(line: str, note: 
     assert row.get("status") is None
     assert row["attributes"] == {"a": "1", "note": note}
     assert row["parse_error"] == "note: the quote is not closed"
+
+
+#: The record that the OWASP Logging Vocabulary proposes.
+RECORD = {
+    "datetime": "2026-11-23T05:46:16-0700", "appid": "shop.auth", "level": "WARN",
+    "event": "AUTHN_login_fail:joebob1", "description": "User joebob1 login failed",
+    "useragent": "curl/8", "source_ip": "203.0.113.7", "host_ip": "10.12.7.9",
+    "hostname": "auth.shop.example", "protocol": "https", "port": "443",
+    "request_uri": "/api/v2/auth?x=1", "request_method": "POST", "region": "eu-1", "geo": "DE",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("parser", ["json", "tocsin"])
+def test_the_vocabularys_own_record_is_read(parser: str) -> None:
+    row = one(json.dumps(RECORD), parser)
+    wanted = {
+        "time": "2026-11-23T12:46:16+00:00", "kind": "authn_login_fail", "user": "joebob1",
+        "service": "shop.auth", "severity": "warn", "message": "User joebob1 login failed",
+        "user_agent": "curl/8", "client_ip": "203.0.113.7", "host": "auth.shop.example",
+        "scheme": "https", "path": "/api/v2/auth", "query": "x=1", "method": "POST",
+        "attributes": {"host_ip": "10.12.7.9", "port": "443", "region": "eu-1", "geo": "DE"},
+    }  # fmt: skip
+    assert {k: row.get(k) for k in wanted} == wanted
+    assert "parse_error" not in row
+
+
+@pytest.mark.parametrize("kind", [*VOCABULARY, "permissions_changed"])
+def test_every_name_of_the_vocabulary_is_read_wherever_it_may_stand(kind: str) -> None:
+    wanted = {"permissions_changed": "privilege_permissions_changed"}.get(kind, kind)
+    for name in (kind, kind.upper()):
+        event = json.dumps({"event": f"{name}:joe,b", "level": "INFO"})
+        lines = {
+            "json": event,
+            "tocsin": event,
+            "kv": f"level=info event={name}:joe,b a=b",
+            "text": f"2026-11-23 05:46:16 WARN {name}:joe,b it happened",
+        }
+        found = {parser: one(line, parser) for parser, line in lines.items()}
+        assert {row["kind"] for row in found.values()} == {wanted}
+        # A user, a file, a field, a reason: whatever the first argument of this kind is.
+        assert all("joe" in map(str, _values(row)) for row in found.values())
+
+
+def _values(row: dict[str, Any]) -> list[Any]:
+    return [*row.values(), *row.get("attributes", {}).values()]
+
+
+@pytest.mark.parametrize("parser", ["json", "tocsin"])
+def test_an_event_that_names_no_kind_is_a_message(parser: str) -> None:
+    row = one('{"event":"user logged in","level":"info"}', parser)
+    assert (row["kind"], row["message"]) == ("log", "user logged in")
+    row = one('{"event":"user logged in","message":"m"}', parser)
+    assert (row["message"], row["attributes"]) == ("m", {"event": "user logged in"})
+    row = one('{"event":"query","kind":"log"}', parser)
+    assert (row["kind"], row["message"]) == ("log", "query")
+    row = one('{"event":{"a":1},"level":7}', parser)
+    assert row["kind"] == "log"
+    assert "parse_error" not in row
+
+
+def test_a_kind_that_is_told_wins_over_an_event() -> None:
+    row = one('{"event":"authn_login_success:joe","kind":"authn_login_fail"}', "tocsin")
+    assert row["kind"] == "authn_login_fail"
+    assert row["attributes"] == {"event": "authn_login_success"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "2026-11-23 05:46:16 WARN {} by mail",
+        "[2026-11-23 05:46:16,332] [WARN] [auth] {}",
+        "2026-11-23 05:46:16,332 - shop.auth - WARNING - {}",
+        "WARNING:shop.auth:{}",
+        "05:46:16 [main] WARN com.shop.Auth - {}",
+        "Nov 23 05:46:16 web-1 shop[42]: {}",
+    ],
+)
+def test_a_text_that_begins_with_a_kind_is_of_that_kind(line: str) -> None:
+    line = line.removeprefix("05:46:16 ")
+    row = one(line.format("authn_login_fail_max:joe,3"), "text")
+    assert (row["kind"], row["user"]) == ("authn_login_fail_max", "joe")
+    assert row["attributes"]["max_limit"] == "3"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-23 05:46:16 INFO search for authn_login_fail:admin",
+        "INFO q:authn_login_fail:admin",
+        "INFO q - authn_login_fail:admin",
+        "validation error authn_login_fail:admin",
+        "path: authn_login_fail:admin",
+        "authn_login_failure:admin",
+        "authn_login_fail=admin",
+    ],
+)
+def test_a_kind_further_on_in_a_text_is_what_somebody_sent(line: str) -> None:
+    row = one(line, "text")
+    assert row["kind"] == "log"
+    assert "user" not in row
+
+
+def test_a_kind_before_pairs_is_read_where_the_pairs_name_none() -> None:
+    head = "2026-11-23 05:46:16 WARN authn_login_fail:joe"
+    row = one(f"{head} ip=203.0.113.7 try=3 a=b", "kv")
+    assert (row["kind"], row["user"], row["client_ip"]) == (
+        "authn_login_fail",
+        "joe",
+        "203.0.113.7",
+    )
+    row = one(f"{head} kind=authz_fail user=bob a=b", "kv")
+    assert (row["kind"], row["user"]) == ("authz_fail", "bob")
+
+
+def test_an_address_with_a_port_fills_both_columns() -> None:
+    for parser in ("json", "tocsin"):
+        row = one('{"client_ip":"198.51.100.7:40001","kind":"log"}', parser)
+        assert (row["client_ip"], row["client_port"]) == ("198.51.100.7", 40001)
+        row = one('{"client_ip":"[fe80::1%eth0]:5","client_port":5,"kind":"log"}', parser)
+        assert (row["client_ip"], row["client_port"]) == ("fe80::1", 5)
+        assert "attributes" not in row
+
+
+def test_what_is_no_address_is_kept_beside() -> None:
+    row = one('{"client_ip":"999.1.1.1","peer_ip":"proxy","kind":"log"}', "tocsin")
+    assert row["attributes"] == {"client_ip": "999.1.1.1", "peer_ip": "proxy"}
+    assert row["parse_error"] == "client_ip: not an IP address; peer_ip: not an IP address"
+    row = one('{"remote_addr":"client.example","source_ip":5}', "json")
+    assert row["attributes"] == {"remote_addr": "client.example", "source_ip": 5}
+    assert not {"client_ip", "parse_error"} & row.keys()
 
 
 def test_key_value_lines_know_quotes_and_what_stands_before_them() -> None:
@@ -401,5 +673,6 @@ def test_the_door_fills_in_what_lines_leave_out_and_binds_what_they_may_not_say(
 
 def test_json_behind_a_syslog_header_is_read() -> None:
     row = one('<134>Nov 23 05:46:16 web-1 nginx: {"status":404,"method":"GET"}', "nginx_json")
-    assert row["status"] == 404
-    assert row["attributes"]["syslog.host"] == "web-1"
+    assert (row["kind"], row["status"]) == ("request", 404)
+    assert (row["host"], row["attributes"]) == ("web-1", {"program": "nginx"})
+    assert row["tags"] == ["time_assumed"]

@@ -154,6 +154,13 @@ def test_records_become_events_without_their_literals(
     assert row["time"].isoformat() == "2026-11-23T05:46:22.750000+00:00"
 
 
+def test_the_zone_that_the_server_writes_is_the_zone_of_the_time() -> None:
+    row = both(timestamp="2026-07-28 10:00:00.125 CEST", message="m")
+    assert row["time"].isoformat() == "2026-07-28T08:00:00.125000+00:00"
+    assert "tags" not in row
+    assert both(timestamp="2026-07-28 10:00:00.125 IST", message="m")["tags"] == ["time_assumed"]
+
+
 def test_an_unreadable_audit_record_says_so() -> None:
     assert "AUDIT: not in pgaudit's format" in both(message="AUDIT: nonsense")["parse_error"]
 

@@ -14,8 +14,17 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin.errors import DeliveryError, UsageError
-from tocsin.intake.send import Patience, Piece, Sent, identity, line_end, pieces, send
+from tocsin.errors import DeliveryError, Malformed, UsageError
+from tocsin.intake.send import (
+    Patience,
+    Piece,
+    RememberedEnds,
+    Sent,
+    identity,
+    line_end,
+    pieces,
+    send,
+)
 
 URL = "http://127.0.0.1:7461"
 UNPACK: dict[str, Callable[[bytes], bytes]] = {
@@ -168,7 +177,64 @@ def test_an_endless_line_does_not_fill_the_memory() -> None:
 def test_a_growing_file_keeps_the_pieces_that_were_full() -> None:
     before = list(pieces([LINES[:5_500]], "f", size=1_000))
     after = list(pieces([LINES], "f", size=1_000))
-    assert after[: len(before) - 1] == before[:-1]
+    full = before[:-2]  # then come the last lines, and the one that is cut
+    assert len(full) == 5
+    assert after[: len(full)] == full
+
+
+@given(
+    lines=st.lists(st.integers(0, 30), max_size=80),
+    stops=st.lists(st.integers(0, 2_000), max_size=6),
+)
+def test_of_a_growing_file_only_what_is_new_is_stored(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[int], stops: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("ends")
+    data = b"".join(b"%d %s;\n" % (n, b"x" * length) for n, length in enumerate(lines))
+    door = FakeDoor()
+    for stop in [*sorted(stops), len(data)]:
+        stop += data[stop - 1 : stop] == b";"  # else a line would be whole but for its end
+        ends = RememberedEnds(folder, URL, "f")
+        send(
+            pieces([data[:stop]], "f", size=200, ends=ends),
+            client=door.client, url=URL, key="k", patience=Clock().patience(),
+        )  # fmt: skip
+    stored = [line for body in door.taken.values() for line in body.split(b"\n")]
+    # A line that was cut when it was sent comes again, whole; nothing else comes twice.
+    assert sorted(x for x in stored if x.endswith(b";")) == sorted(data.splitlines())
+
+
+def test_ends_of_other_content_at_the_place_are_passed_over(tmp_path: Path) -> None:
+    ends = RememberedEnds(tmp_path, URL, "f")
+    list(pieces([b"some longer line\n" * 3], "f", ends=ends))
+    new = b"short\n" * 100  # rewritten in place: no line of it ends where one did
+    assert list(pieces([new], "f", ends=ends)) == [Piece("f", 0, new)]
+
+
+def test_where_it_ended_is_written_down_before_the_end_is_sent(tmp_path: Path) -> None:
+    ends = RememberedEnds(tmp_path, URL, "f")
+    assert next(pieces([b"a\nb\n"], "f", ends=ends)).data == b"a\nb\n"
+    # Killed here, after the door took it: the next run cuts there all the same.
+    again = [p.data for p in pieces([b"a\nb\nc\n"], "f", ends=RememberedEnds(tmp_path, URL, "f"))]
+    assert again == [b"a\nb\n", b"c\n"]
+
+
+def test_a_place_that_cannot_be_remembered_is_said_and_nothing_else_fails(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ends = RememberedEnds(tmp_path / "file", URL, "f")
+    assert [p.data for p in pieces([b"a\n"], "f", ends=ends)] == [b"a\n"]
+    assert "file" in ends.failed
+
+
+def test_what_could_be_read_of_a_broken_archive_is_cut_before_it_is_said() -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"a\nb\n"
+        raise Malformed("gzip data ends early")
+
+    stream = pieces(broken(), "f")
+    assert next(stream).data == b"a\nb\n"
+    with pytest.raises(Malformed):
+        next(stream)
 
 
 def test_the_batch_id_tells_inputs_places_and_contents_apart() -> None:

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from tocsin.catalog import open_catalog
+from tocsin.catalog.box import Box
 from tocsin.errors import DeliveryError, Pushback
 from tocsin.event.batch import Batch
 from tocsin.intake import PARSERS, boundary, parse, sniff
@@ -27,6 +28,8 @@ from tocsin.intake.send import Patience, Sent, pieces, send
 from tocsin.intake.serve import listen, new_event_loop, serve
 from tocsin.intake.tokens import Tokens, create, revoke, tokens_of
 
+BOX = Box(bytes(32))
+
 
 class Taken(msgspec.Struct, frozen=True):
     """A receipt."""
@@ -34,6 +37,7 @@ class Taken(msgspec.Struct, frozen=True):
     first_seq: int
     rows: int
     repeated: bool
+    same: bool = True
 
 
 class Vault:
@@ -44,7 +48,9 @@ class Vault:
         self.known: dict[tuple[str, str | None], Taken] = {}
         self.asked = 0
 
-    def append(self, batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
+    def append(
+        self, batch: Batch, *, source: str, batch_id: str | None, content: bytes | None
+    ) -> Future[Receipt]:
         self.asked += 1
         if self.asked % 3 == 0:
             raise Pushback("busy", retry_after=0.01)
@@ -70,7 +76,7 @@ class House:
         self.listener = listen(
             app(
                 receiver(
-                    authenticate=Tokens(self.engine).authenticate,
+                    authenticate=Tokens(self.engine, BOX).authenticate,
                     decode=Road(parse, admit, sniff, PARSERS),
                     accept=self.vault.append,
                     limits=limits,
@@ -81,7 +87,7 @@ class House:
         self.url = "http://" + self.listener.address
 
     def key(self, source: str, **more: Any) -> str:
-        return create(self.engine, source, now=time.time_ns(), **more)
+        return create(self.engine, BOX, source, now=time.time_ns(), **more)
 
     def send(self, data: bytes, key: str, *, size: int = 4_000, **more: Any) -> Sent:
         parser = more.get("parser") or "tocsin"
@@ -176,8 +182,8 @@ def test_a_secret_does_not_come_through_the_door(house: House) -> None:
 def test_a_revoked_key_stops_working_within_a_second(house: House) -> None:
     key = house.key("shop")
     assert house.send(b"{}\n", key).accepted == 1
-    (token,) = tokens_of(house.engine)
-    assert revoke(house.engine, token.id, now=time.time_ns())
+    (token,) = tokens_of(house.engine, BOX)
+    assert revoke(house.engine, BOX, token.id, now=time.time_ns())
     time.sleep(0.6)
     with pytest.raises(DeliveryError, match="does not accept the key"):
         house.send(b"{}\n", key)

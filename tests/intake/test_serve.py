@@ -215,15 +215,79 @@ def test_a_client_that_asks_before_sending_is_told_to_go_on(plain: Running) -> N
         assert read_answer(client)[2] == b"2 bytes"
 
 
-@pytest.mark.parametrize("upgrade", [b"websocket", b"h2c", b"TLS/1.0"])
-def test_an_upgrade_is_ignored(plain: Running, upgrade: bytes) -> None:
+UPGRADES = [
+    b"Connection: upgrade\r\nUpgrade: websocket\r\n",
+    b"Upgrade: TLS/1.0\r\nconnection: close, Upgrade\r\n",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+]
+
+
+@pytest.mark.parametrize("upgrade", UPGRADES, ids=["websocket", "TLS", "h2c"])
+@pytest.mark.parametrize("together", [True, False], ids=["in one piece", "in two"])
+def test_an_upgrade_is_ignored_and_the_body_is_the_body(
+    plain: Running, upgrade: bytes, together: bool
+) -> None:
+    inner = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"  # what looks like a request is none
+    framing = b"Content-Length: %d\r\n\r\n" % len(inner), b"Transfer-Encoding: chunked\r\n\r\n"
+    for ending, body in zip(
+        framing, (inner, b"%x\r\n%s\r\n0\r\n\r\n" % (len(inner), inner)), strict=True
+    ):
+        with connect(plain) as client:
+            head = b"POST /echo HTTP/1.1\r\nHost: x\r\n" + upgrade + ending
+            if together:
+                client.sendall(head + body)
+            else:
+                client.sendall(head)
+                time.sleep(0.05)
+                client.sendall(body)
+            assert read_answer(client)[2] == b"%d bytes" % len(inner)
+            if b"close" in upgrade:
+                assert read_all(client) == b""
+            else:
+                client.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+                assert read_answer(client)[2] == b"1 bytes"
+
+
+def test_many_upgrades_in_one_go_are_answered_in_order(plain: Running) -> None:
     with connect(plain) as client:
-        client.sendall(
-            b"POST /echo HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: "
-            + upgrade
-            + b"\r\nContent-Length: 2\r\n\r\nab"
-        )
-        assert read_answer(client)[0] in (200, 400)
+        for upgrade in UPGRADES[::2]:
+            client.sendall(
+                b"".join(
+                    b"POST /echo HTTP/1.1\r\n%sHost: x\r\nContent-Length: %d\r\n\r\n%s"
+                    % (upgrade, n % 7, b"x" * (n % 7))
+                    for n in range(1_500)
+                )
+            )
+            for n in range(1_500):
+                assert read_answer(client)[2] == b"%d bytes" % (n % 7)
+        client.sendall(b"GET /echo HTTP/1.0\r\n%s\r\n" % UPGRADES[0])
+        assert read_answer(client)[2] == b"0 bytes"
+        assert read_all(client) == b"", "HTTP/1.0 stays what it is"
+
+
+def test_the_head_of_an_upgrade_has_its_deadline_and_its_bounds() -> None:
+    with running(header_seconds=0.3, headers=10, head_bytes=2_000) as door:
+        for more in (b"A: b\r\n" * 11 + b"\r\n", b"A: %s\r\n\r\n" % (b"b" * 3_000)):
+            with connect(door) as client:
+                client.sendall(b"GET /echo HTTP/1.1\r\n" + UPGRADES[0] + more)
+                refusal(read_all(client), 431)
+        with connect(door) as client:
+            client.sendall(b"GET /echo HTTP/1.1\r\n" + UPGRADES[0])
+            refusal(read_all(client), 408)
+
+
+def test_trailers_are_passed_over() -> None:
+    async def told(request: Request) -> Response:
+        await request.body()
+        return PlainTextResponse(",".join(name.lower() for name in request.headers))
+
+    application = Starlette(routes=[Route("/", told, methods=["POST"])])
+    trailers = b"Authorization: Bearer x\r\nContent-Encoding: zstd\r\nExpect: 100-continue\r\n"
+    with running(application) as door, connect(door) as client:
+        for _ in range(2):
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.sendall(b"1\r\nx\r\n0\r\n" + trailers + b"\r\n")
+            assert read_answer(client)[2] == b"host,transfer-encoding"
 
 
 # Deadlines.
@@ -332,6 +396,8 @@ def refusal(answer: bytes, status: int) -> None:
         (b"GET /echo HTTP/1.1\r\nHost: x\r\nA: b\r\n\x00: c\r\n\r\n", 400),
         (b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"CONNECT example.org:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"CONNECT example.org:443 HTTP/1.1\r\nContent-Length: 9\r\n\r\nGET / HTT", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
         (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400),
         (
@@ -537,6 +603,17 @@ def test_a_refused_client_may_ask_again_on_the_same_connection() -> None:
             )
             assert read_answer(client)[0] == 401
     assert asked == ["0", "1", "2"]
+
+
+def test_a_key_in_a_trailer_is_no_key() -> None:
+    asked: list[str] = []
+    with running(events(asked)) as door, connect(door) as client:
+        client.sendall(
+            b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nAuthorization: Bearer K\r\n\r\n"
+        )
+        assert read_answer(client)[0] == 401
+    assert asked == []
 
 
 ATTACK = r"""import asyncio, socket

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tocsin.errors import Malformed
-from tocsin.intake import sniff
+from tocsin.intake import Sniffer, sniff
 
 COMBINED = '203.0.113.7 - - [23/Nov/2026:05:46:16 +0000] "GET / HTTP/1.1" 200 8 "-" "curl"'
 EVENT = '{"time":"2026-11-23T05:46:16Z","kind":"authn_login_fail","user":"bob"}'
@@ -46,10 +46,66 @@ ERROR = "2026/11/23 05:46:16 [error] 31#31: *46 open() failed, client: 203.0.113
         ("\ufeff\r\n" + COMBINED + "\r\n", "nginx"),
         ("\n".join([COMBINED] * 7 + ["noise"] * 3), "nginx"),
         ("\n".join([COMBINED] * 5 + ["noise"] * 5), "text"),
+        ("\n".join([f"banner {n}" for n in range(60)] + [EVENT] * 20), "tocsin"),
+        ("\n".join([f"banner {n}" for n in range(4)] + [EVENT] * 9), "tocsin"),
+        ("\n".join(["noise"] * 60 + [EVENT] * 5 + ["noise"] * 5), "text"),
+        (COMBINED.replace("23/Nov/2026:05:46:16 +0000", "2026-11-23T05:46:16+00:00"), "nginx"),
+        ("2026-11-23T05:46:16Z stdout F " + COMBINED, "nginx"),
+        ("2026-11-23T05:46:16Z stdout F " + PG_CSV.replace("\n", " "), "text"),
+        ("2026-11-23T05:46:16Z stdout F ", "text"),
     ],
 )
 def test_the_parser_is_found(head: str, parser: str) -> None:
     assert sniff(head.encode()) == parser
+
+
+def test_a_banner_longer_than_the_window_is_not_the_format() -> None:
+    banner = b"".join(b"banner %d\n" % n for n in range(9_000))
+    assert len(banner) > 64 << 10
+    assert sniff(banner + (COMBINED + "\n").encode() * 100) == "nginx"
+
+
+def chunks(*lines: tuple[str, int]) -> list[bytes]:
+    return [f"{line}\n".encode() * n for line, n in lines]
+
+
+def told(*lines: tuple[str, int], named: str | None = None) -> list[str]:
+    sniffer = Sniffer(named)
+    return [sniffer.parser(chunk) for chunk in chunks(*lines)]
+
+
+def test_a_stream_that_begins_with_words_is_read_as_what_follows() -> None:
+    assert told(("banner", 1), (COMBINED, 60), ("noise", 3)) == ["text", "nginx", "nginx"]
+    assert told(("banner", 60), (EVENT, 1), ("banner", 60)) == ["text", "tocsin", "text"]
+
+
+def test_a_stream_that_changes_its_format_is_read_on() -> None:
+    lines = ((COMBINED, 60), (PG_JSON, 3), (COMBINED, 1), ("noise", 60))
+    assert told(*lines) == ["nginx", "pg_json", "nginx", "nginx"]
+
+
+def test_a_mixed_chunk_is_read_as_the_format_that_most_lines_wanted() -> None:
+    sniffer = Sniffer()
+    assert sniffer.parser(f"{COMBINED}\n".encode() * 20) == "nginx"
+    assert sniffer.parser(f"{COMBINED}\nnoise\nnoise\n".encode() * 20) == "nginx"
+
+
+def test_formats_that_one_parser_reads_are_one() -> None:
+    common = COMBINED.removesuffix(' "-" "curl"')
+    assert told((COMBINED, 9), (common, 2), (common, 99)) == ["nginx", "nginx", "apache"]
+    plain = '{"level":"info"}'
+    assert told((EVENT, 9), (plain, 2), (PG_JSON, 1)) == ["tocsin", "tocsin", "pg_json"]
+
+
+def test_a_format_that_was_named_is_not_asked_about() -> None:
+    assert told((COMBINED, 9), ("\0\0\0", 9), named="kv") == ["kv", "kv"]
+
+
+def test_zeros_in_the_middle_do_not_end_a_stream_and_at_its_beginning_do() -> None:
+    assert told((COMBINED, 20), ("\0" * 99, 1)) == ["nginx", "nginx"]
+    assert told(("words", 1), ("\0" * 99, 1), (EVENT, 1)) == ["text", "text", "tocsin"]
+    with pytest.raises(Malformed, match=r"binary|UTF-16"):
+        told(("\0" * 99, 1))
 
 
 def test_a_line_cut_by_the_window_does_not_vote() -> None:

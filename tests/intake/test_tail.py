@@ -337,13 +337,14 @@ def test_a_file_that_was_packed_while_nobody_looked_is_handed_over(tmp_path: Pat
     append(log, b"two\n")
     rotate(log, pack=True)
     append(log, b"three\n")
-    for _ in range(2):  # it comes again at each start until it is done
-        tail = restarted(tail, log, positions)
-        assert drain(tail) in (b"three\n", b"")
-        (archive,) = tail.archives()
-        assert archive.paths == (f"{log}.1.gz",)
-        assert archive.place.offset == len(b"one\n")
-        assert tail.gaps() == []
+    tail = restarted(tail, log, positions)
+    assert drain(tail) == b"three\n"
+    tail = restarted(tail, log, positions)  # it comes again at each start until it is done
+    assert drain(tail) == b""
+    (archive,) = tail.archives()
+    assert archive.paths == (f"{log}.1.gz",)
+    assert archive.place.offset == len(b"one\n")
+    assert tail.gaps() == []
     tail.done(archive)
     tail = restarted(tail, log, positions)
     assert drain(tail) == b""

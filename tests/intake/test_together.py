@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tocsin.errors import Malformed, Pushback
 from tocsin.event.batch import Batch
-from tocsin.intake import Origin, parse, sniff
+from tocsin.intake import Origin, parse, sniff, together
 from tocsin.intake.admit import admit
 from tocsin.intake.limits import Limits
 from tocsin.intake.together import Job, Outcome, Road, Workers
@@ -26,6 +26,7 @@ NOW = 1_795_000_000_000_000_000
 class Receipt(NamedTuple):
     frame: pl.DataFrame
     batch_id: str | None
+    content: bytes | None
 
 
 class Gate:
@@ -48,11 +49,13 @@ class Gate:
             self.parsed.append(data)
         return parse(data, parser, origin, observed)
 
-    def accept(self, batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
+    def accept(
+        self, batch: Batch, *, source: str, batch_id: str | None, content: bytes | None
+    ) -> Future[Receipt]:
         if batch_id in self.full:
             raise Pushback("full")
         done: Future[Receipt] = Future()
-        done.set_result(Receipt(batch.frame, batch_id))
+        done.set_result(Receipt(batch.frame, batch_id, content))
         return done
 
 
@@ -78,8 +81,8 @@ def run(jobs: list[Job], gate: Gate | None = None) -> tuple[list[object], Gate]:
     assert gate.begun.wait(20)
     waiting = [workers.submit(j) for j in jobs]
     gate.open.set()
-    first.result(20)
-    return [_result(f) for f in waiting], gate
+    first.done.result(20)
+    return [_result(ticket.done) for ticket in waiting], gate
 
 
 def _result(future: Future[Outcome[Receipt]]) -> object:
@@ -198,3 +201,73 @@ def test_a_group_of_bombs_is_not_inflated_at_once() -> None:
     outcomes, _ = run(bombs, gate)
     assert len(outcomes) == 8
     assert gate.largest <= 24 << 20
+
+
+# -- large bodies, in pieces -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "_PIECE_BYTES", 400)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_large_body_lets_others_have_their_turn_and_is_stored_as_one() -> None:
+    users = [f"user{n}" for n in range(200)]
+    order: list[str] = []
+    gate = Gate()
+    workers = Workers(gate.road(), gate.accept, Limits(workers=1))
+    first = workers.submit(job(b'{"first":1,"time":1,"kind":"log"}\n', source="other"))
+    assert gate.begun.wait(20)
+    tickets = {
+        "large": workers.submit(job(body(*users))),
+        "small": workers.submit(job(body("eve"), source="b")),
+    }
+    tickets["large"].done.add_done_callback(lambda _: order.append("large"))
+    tickets["small"].done.add_done_callback(lambda _: order.append("small"))
+    gate.open.set()
+    assert _users(_result(tickets["small"].done)) == ["eve"]
+    assert _users(_result(tickets["large"].done)) == users
+    assert order == ["small", "large"]
+    assert len(gate.parsed) > 20
+    first.done.result(20)
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_fault_far_into_a_large_body_is_told_with_its_line() -> None:
+    lines = body(*(f"user{n}" for n in range(60))).splitlines(keepends=True)
+    lines[47] = b'{"time":1,"kind":"log","status":"many"}\n'
+    (outcome,), gate = run([job(b"".join(lines))])
+    assert isinstance(outcome, Malformed)
+    assert (outcome.line, outcome.field) == (48, "status")
+    array = b"[\n" + b",\n".join(line.strip() for line in lines) + b"\n]"
+    (outcome,), _ = run([job(array, array=True)])
+    assert isinstance(outcome, Malformed)
+    assert (outcome.line, outcome.field) == (49, "status")
+    assert str(outcome).startswith("element 48, at line 49: ")
+    assert len(gate.parsed) > 5
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_a_body_that_nobody_waits_for_is_put_away() -> None:
+    gate = Gate()
+    workers = Workers(gate.road(), gate.accept, Limits(workers=1))
+    first = workers.submit(job(b'{"first":1,"time":1,"kind":"log"}\n', source="other"))
+    assert gate.begun.wait(20)
+    ticket = workers.submit(job(body(*(f"user{n}" for n in range(200)))))
+    ticket.leave()
+    gate.open.set()
+    assert isinstance(_result(ticket.done), Pushback)
+    assert gate.parsed == []
+    first.done.result(20)
+
+
+@given(st.lists(st.binary(max_size=120), max_size=30), st.sampled_from(["text", "tocsin", "nginx"]))
+@settings(max_examples=60, deadline=None)
+def test_pieces_of_a_body_are_the_body(lines: list[bytes], parser: str) -> None:
+    data = b"\n".join(lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(together, "_PIECE_BYTES", 100)
+        pieces = list(together._pieces(data, parser))
+    assert b"".join(pieces) == data
+    assert all(piece.endswith(b"\n") for piece in pieces[:-1])

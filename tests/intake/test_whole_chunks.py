@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from tocsin.event.batch import complete
 from tocsin.intake import Origin, parse
 from tocsin.intake.columns import canonical, put
 from tocsin.intake.parsers import aliases, objects, requests
-from tocsin.intake.parsers.lines import objects as whole
+from tocsin.intake.parsers.lines import Lines
 from tocsin.intake.parsers.readers import READERS
 
 NOW = 1_795_412_800 * 10**9
@@ -61,6 +63,54 @@ def test_lines_say_the_same_together_and_alone(lines: list[bytes], end: bool, pa
     assert together.equals(pl.concat([together.clear(), *alone]))
 
 
+# Pieces of objects with keys that may stand twice, and of what only looks as if.
+KEYS = ("user", r"us\u0065r", r"a\\", ":", "n:", r"x\":")
+VALUES = ("1", "null", '"::1"', '":null"', r'"\":"', '"a:b :c"', r'[":n","\\"]', '{"user":2}', "{}")
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    lines=st.lists(
+        st.lists(
+            st.tuples(
+                st.sampled_from(KEYS), st.sampled_from((":", " :", ": ")), st.sampled_from(VALUES)
+            ),
+            max_size=5,
+        ),
+        min_size=1,
+        max_size=7,
+    ),
+    nested=st.booleans(),
+    inside=st.booleans(),
+)
+def test_keys_that_stand_twice_are_found_in_any_company(
+    lines: list[list[tuple[str, str, str]]], nested: bool, inside: bool
+) -> None:
+    texts = ["{" + ",".join(f'"{k}"{c}{v}' for k, c, v in pairs) + "}" for pairs in lines]
+    if inside:
+        texts = [f'{{"attributes":{text}}}' for text in texts]
+    told: dict[int, set[str]] = {}
+    for item in objects.decode(Lines("\n".join(texts).encode()), nested=nested):
+        if isinstance(item, objects.Twice):
+            told[item.row] = set(item.keys)
+    wanted: dict[int, set[str]] = {}
+    for row, text in enumerate(texts):
+        lost: set[str] = set()
+
+        def see(pairs: list[tuple[str, object]], lost: set[str] = lost) -> dict[str, object]:
+            seen: dict[str, object] = {}
+            for key, value in pairs:
+                if seen.get(key) is not None and seen[key] != value:
+                    lost.add(key)
+                seen[key] = value
+            return seen
+
+        json.loads(text, object_pairs_hook=see)
+        if lost:
+            wanted[row] = lost
+    assert told == wanted
+
+
 def test_an_object_over_two_lines_does_not_pay_for_two_objects_in_one() -> None:
     lines = [b'{"kind":"log","message":', b'"x"}', b'{"kind":"log"}{"kind":"log"}', GOOD]
     frame = parse(b"\n".join(lines), "tocsin", ORIGIN, NOW)
@@ -72,7 +122,7 @@ def test_an_object_over_two_lines_does_not_pay_for_two_objects_in_one() -> None:
 def test_pieces_are_whole_lines_of_which_none_is_lost() -> None:
     for count in range(1, 9):
         for end in (b"", b"\n"):
-            pieces = whole(b"\n".join([GOOD] * count) + end, 3)
+            pieces = Lines(b"\n".join([GOOD] * count) + end).objects(3)
             assert pieces is not None
             assert [n for _, n in pieces] == [3] * (count // 3) + [count % 3] * (count % 3 > 0)
             assert b"\n".join(piece for piece, _ in pieces).split(b"\n") == [GOOD] * count
@@ -82,7 +132,7 @@ def test_pieces_are_whole_lines_of_which_none_is_lost() -> None:
     "data", [b"", b"\n", b"{", b"{\n}", b"{}\n\n{}", b" {}", b"{}\r\n{}", b"{}\n["]
 )
 def test_what_is_not_one_object_a_line_is_not_taken_as_such(data: bytes) -> None:
-    assert whole(data, 3) is None
+    assert Lines(data).objects(3) is None
 
 
 @pytest.mark.parametrize("table", [aliases.NATIVE, aliases.NGINX, aliases.GENERIC])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -72,6 +73,19 @@ def test_a_histogram_of_nothing_is_empty_buckets(shelves: list[Any]) -> None:
     assert histogram("", [], now=NOW).height == 1
     assert histogram("host:x", shelves, now=NOW)["count"].sum() == 0
     assert histogram("", shelves, now=NOW, since=NOW, until=NOW - 1)["count"].sum() == 0
+
+
+def test_the_length_of_a_bucket_may_be_given(shelves: list[Any]) -> None:
+    hour = histogram("", shelves, now=NOW, since=NOW - 60 * MINUTE, until=NOW, width=7 * MINUTE)
+    starts = hour["start"].dt.epoch("ns").to_list()
+    assert {b - a for a, b in pairwise(starts)} == {7 * MINUTE}
+    assert all(start % (7 * MINUTE) == 0 for start in starts)
+    plain = histogram("", shelves, now=NOW, since=NOW - 60 * MINUTE, until=NOW)
+    assert hour["count"].sum() == plain["count"].sum() > 0
+    with pytest.raises(UsageError, match="longer than nothing"):
+        histogram("", shelves, now=NOW, width=0)
+    with pytest.raises(UsageError, match="more than 10000 buckets"):
+        histogram("", shelves, now=NOW, since=0, until=NOW, width=MINUTE)
 
 
 def test_a_histogram_by_value_names_the_most_frequent_and_adds_up_the_rest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,78 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert settings.follow[0].path == "/home/ann/logs/*.log"
     with pytest.raises(SettingsError, match="flag: ~nobody-here/x: there is no such home"):
         read(tmp_path, flags={"data": "~nobody-here/x"})
+
+
+# Whose word it is.
+
+
+def test_a_file_that_somebody_else_can_write_is_left_out_and_said(tmp_path: Path) -> None:
+    text = 'data = "/evil"'
+    assert read(tmp_path, file=text).settings.data == "/evil"
+    for path, mode in (("tocsin.toml", 0o664), ("tocsin.toml", 0o646), (".", 0o775), (".", 0o1777)):
+        place = tmp_path / path
+        before = place.stat().st_mode
+        place.chmod(mode)
+        found = read(tmp_path, file=text)
+        place.chmod(before)
+        assert found.settings.data != "/evil", (path, oct(mode))
+        (said,) = [words for words in found.left_out if "/tocsin.toml: " in words]
+        assert "not read: others can write to it" in said
+        assert f"chmod go-w {place.resolve()}" in said
+
+
+def test_a_directory_above_that_others_can_write_is_no_better_unless_it_is_sticky(
+    tmp_path: Path,
+) -> None:
+    inner = tmp_path / "above" / "here"
+    inner.mkdir(parents=True)
+    for mode, obeyed in ((0o777, False), (0o1777, True), (0o755, True)):
+        (tmp_path / "above").chmod(mode)
+        assert (read(inner, file='data = "/x"').settings.data == "/x") is obeyed, oct(mode)
+
+
+def test_a_file_of_another_user_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = os.geteuid()
+    (tmp_path / "tocsin.toml").write_text('data = "/x"')
+    if me == 0:  # only root can give a file away
+        os.chown(tmp_path / "tocsin.toml", 12345, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: me if me == 0 else me + 1)
+    found = load({}, environ={}, directory=tmp_path, user_file=tmp_path / "user.toml")
+    assert found.settings.data != "/x"
+    assert "belongs to another user" in found.left_out[0]
+
+
+def test_a_link_is_as_good_as_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "open" / "real.toml").write_text('data = "/x"')
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "here" / "tocsin.toml").symlink_to(tmp_path / "open" / "real.toml")
+    found = load({}, environ={}, directory=tmp_path / "here", user_file=tmp_path / "user.toml")
+    assert found.settings.data != "/x"
+    assert found.left_out
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_by_that_name_is_passed_over_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tocsin.toml")
+    found = load({}, environ={}, directory=tmp_path, user_file=tmp_path / "user.toml")
+    assert "it is no file" in found.left_out[0]
+
+
+def test_the_key_never_comes_from_the_current_directory(tmp_path: Path) -> None:
+    text = 'kek_command = ["touch", "/tmp/owned"]\nkek_file = "/x"\nepoch_rows = 2000'
+    found = read(tmp_path, file=text)
+    assert (found.settings.kek_command, found.origins["kek_command"]) == ([], "default")
+    assert found.settings.kek_file != "/x"
+    assert found.settings.epoch_rows == 2000  # what does no harm is taken
+    assert len(found.left_out) == 2
+    assert "TOCSIN_KEK_COMMAND" in " ".join(found.left_out)
+    assert read(tmp_path, user=text).settings.kek_command == ["touch", "/tmp/owned"]
+
+
+def test_a_path_in_a_file_is_a_text(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r'tocsin.toml:1: setting "data": expected `str`'):
+        read(tmp_path, file="data = 5")

@@ -19,7 +19,7 @@ from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import FileKey, KeyRing, file_key
 from tocsin.vault.recover import read_range
 from tocsin.vault.store import Receipt, Shelf, Vault
-from tocsin.vault.wal import key_name
+from tocsin.vault.wal import remove
 
 SECOND = 10**9
 START = 1_700_000_000 * SECOND
@@ -107,6 +107,9 @@ class MemorySealer:
     def stop(self) -> None:
         self.boots.append("stop")
 
+    def abandon(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -127,14 +130,12 @@ class MemorySealer:
             self.shelves.append(MemoryShelf(job.first_seq, whole))
         for frame in frames:
             if frame.batch_id is not None:
-                taken = Taken(frame.first_seq, frame.rows, frame.at)
+                taken = Taken(frame.first_seq, frame.rows, frame.at, frame.content)
                 self.batches[frame.source, frame.batch_id] = taken
         self.jobs.append(job)
         self.next_seq += job.rows
         if not self.leave_files:
-            for path in job.paths:
-                path.unlink()
-                self.ring.drop(key_name(path))
+            remove(job.paths, self.ring)
         if self.fail_after:
             raise self.fail_after.pop(0)
         return Sealed(job.first_seq, self.next_seq - 1, job.rows, None, len(self.jobs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path: Path, ring: KeyRi
             file.write_bytes(bad)
             with pytest.raises(Damaged):
                 state.load()
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_file_is_damage_and_never_waited_for(tmp_path: Path, ring: KeyRing) -> None:
+    state = StateFile(tmp_path / "data" / "state", ring, "detect")
+    state.save(b"content")
+    (file,) = (tmp_path / "data" / "state").iterdir()
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(Damaged, match="not a regular file"):
+        state.load()
+    state.save(b"anew")
+    assert state.load() == b"anew"
 
 
 def test_one_state_cannot_stand_in_for_another(tmp_path: Path, ring: KeyRing) -> None:

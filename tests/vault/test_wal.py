@@ -17,7 +17,7 @@ from tocsin.errors import Damaged, KeyWrong, TooLarge
 from tocsin.vault import wal
 from tocsin.vault.keys import KeyRing, file_key
 from tocsin.vault.recover import lay_out, read_range
-from tocsin.vault.wal import WalFile, encode, read_wal, start_wal, wal_files
+from tocsin.vault.wal import WalFile, encode, read_all, read_bytes, read_wal, start_wal, wal_files
 
 
 @pytest.fixture
@@ -77,23 +77,47 @@ def test_nothing_of_a_row_can_be_read_without_the_key(place: Any, frames: Any) -
     assert b"request" not in path.read_bytes()
 
 
-def test_a_new_file_is_empty_and_whole(place: Any) -> None:
+def test_a_new_file_has_no_name_before_it_has_its_first_group(place: Any, frames: Any) -> None:
+    directory, ring = place
+    file = start_wal(directory, ring, 3)
+    assert wal_files(directory) == []
+    got = read_wal(file.path, ring)
+    assert (got.frames, got.torn_bytes, got.damaged, got.takes_over_from) == ((), 0, None, None)
+    file.append([encode(frames(2), source="s", batch_id=None, at=1)])
+    assert wal_files(directory) == [file.path]
+    got = read_wal(file.path, ring)
+    assert (got.damaged, got.promised, got.takes_over_from) == (None, 5, 3)
+    file.append([encode(frames(2), source="s", batch_id=None, at=1)])
+    assert read_wal(file.path, ring).promised == 5, "only the first group is promised"
+    file.close()
+    assert file.secret.hex() not in repr(file) + repr(read_wal(file.path, ring))
+
+
+def test_a_file_that_got_no_name_leaves_nothing(place: Any) -> None:
     directory, ring = place
     file = start_wal(directory, ring, 3)
     file.close()
-    got = read_wal(file.path, ring)
-    assert (got.frames, got.torn_bytes, got.damaged) == ((), 0, None)
+    file.discard()
+    assert [*directory.iterdir(), *ring.names()] == []
 
 
-def test_files_are_in_the_order_of_their_opening_whatever_their_seqs(place: Any) -> None:
+def test_files_are_in_the_order_of_their_opening_whatever_their_seqs(
+    place: Any, frames: Any
+) -> None:
     directory, ring = place
     paths: list[Path] = []
     for first in (5, 5, 3, 12):
         file = start_wal(directory, ring, first)
+        file.append([encode(frames(1), source="s", batch_id=None, at=1)])
         file.close()
         paths.append(file.path)
     (directory / "notes.txt").touch()
-    assert wal_files(directory) == paths
+    strange = directory / f"{1:020d}-{'f' * 32}.wal"
+    strange.touch()
+    found = read_all(directory, ring)
+    assert [contents.path for contents in found.files] == paths
+    assert [path for path, _ in found.strange] == [strange]
+    assert found.ordinal == 5, "a name counts for nothing"
     assert len({ring.get(wal.key_name(p)) for p in paths}) == 4
 
 
@@ -137,12 +161,16 @@ def test_a_file_cut_anywhere_gives_its_whole_frames_and_counts_the_rest(
         got = read_wal(path, ring)
         whole = sum(end <= size for end in places[1:])
         assert len(got.frames) == whole
-        assert got.torn_bytes == size - places[whole]
-        assert got.damaged is None
+        if whole < len(groups[0]):  # without its first group it would not have its name
+            assert "its first group is not whole" in str(got.damaged)
+            assert got.torn_bytes == 0
+        else:
+            assert got.torn_bytes == size - places[whole]
+            assert got.damaged is None
 
 
 def test_every_flipped_byte_is_found(place: Any, frames: Any) -> None:
-    """Before the last group as damage, within it as a torn tail."""
+    """Before the last group as damage, within it as a torn tail; the first is known by the key."""
     _directory, ring = place
     path = write(place, frames, [[2], [1, 2], [1]])
     data = path.read_bytes()
@@ -233,7 +261,8 @@ def test_a_length_is_bounded_before_it_is_believed(place: Any, frames: Any) -> N
     data[68:72] = zlib.crc32(data[:68]).to_bytes(4, "little")
     path.write_bytes(data)
     got = read_wal(path, ring)
-    assert (got.frames, got.torn_bytes) == ((), len(data))
+    assert got.frames == ()
+    assert got.damaged
 
 
 def test_a_batch_too_large_for_a_frame_says_so(frames: Any) -> None:
@@ -258,10 +287,11 @@ def test_a_lost_key_is_damage_and_a_wrong_kek_is_not(
 def test_a_file_that_has_the_frames_already_takes_over_from_there(place: Any, frames: Any) -> None:
     directory, ring = place
     old = write(place, frames, [[2], [3], [4]])
-    again = start_wal(directory, ring, 5, [encode(frames(4, 5), source="s", batch_id="b", at=1)])
+    again = start_wal(directory, ring, 5)
+    again.append([encode(frames(4, 5), source="s", batch_id="b", at=1)])
     again.append([encode(frames(1, 9), source="s", batch_id=None, at=1)])
     again.close()
-    laid = lay_out([read_wal(p, ring) for p in wal_files(directory)], 0)
+    laid = lay_out(read_all(directory, ring).files, 0)
     assert [(f.first_seq, f.rows) for file in laid for f in file.frames] == [
         (0, 2),
         (2, 3),
@@ -294,16 +324,40 @@ def test_a_range_is_exact_or_refused(place: Any, frames: Any) -> None:
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=400))
-def test_any_bytes_are_torn_or_damaged_never_a_traceback(place: Any, data: bytes) -> None:
-    directory, ring = place
-    file = start_wal(directory, ring, 0)
-    file.close()
-    head = b"TWF1" + bytes.fromhex(file.path.name[21:53])
+def test_any_bytes_are_torn_or_damaged_never_a_traceback(
+    place: Any, frames: Any, data: bytes
+) -> None:
+    _directory, ring = place
+    path = write(place, frames, [[1]])
+    whole = path.read_bytes()
+    head = b"TWF1" + bytes.fromhex(path.name[21:53])
     for content in (data, head + data):
-        file.path.write_bytes(content)
-        got = read_wal(file.path, ring)
+        got = read_bytes(path, content, ring)
         assert got.frames == ()
+        assert got.damaged
+        got = read_bytes(path, whole + content, ring)
+        assert len(got.frames) == 1
         assert got.torn_bytes == len(content)
+
+
+def test_a_group_that_was_not_promised_yet_takes_over_only_when_it_is_whole(
+    place: Any, frames: Any
+) -> None:
+    """A file has its name for a moment before its key says so; its group may be one of before."""
+    directory, ring = place
+    old = write(place, frames, [[2], [3]])
+    again = start_wal(directory, ring, 2)
+    again.append([encode(frames(3, 2), source="s", batch_id="b", at=1)])
+    again.close()
+    name = wal.key_name(again.path)
+    ring.put(name, ring.get(name)[:-8] + bytes(8))
+    good = again.path.read_bytes()
+    for content, taken in ((good, True), (good[:-1], False), (b"", False), (good + b"x", False)):
+        files = [read_wal(old, ring), read_bytes(again.path, content, ring)]
+        laid = lay_out(files, 0)
+        assert [f.rows for f in laid[0].frames] == ([2] if taken else [2, 3])
+        assert not any(file.holes for file in laid)
+        assert bool(files[1].damaged) != taken
 
 
 @settings(max_examples=40, deadline=None)

@@ -8,16 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from tocsin.errors import Damaged, KeyMissing, VaultBusy, VaultClosed
+from tocsin.catalog import open_catalog
+from tocsin.errors import (
+    Damaged,
+    KeyMissing,
+    StorageFailed,
+    UsageError,
+    VaultBusy,
+    VaultClosed,
+)
 from tocsin.event.batch import Batch
-from tocsin.vault import sealer
-from tocsin.vault.keys import FileKey, file_key
+from tocsin.vault import seal, sealer, store
+from tocsin.vault.jobs import Sealed
+from tocsin.vault.keys import FileKey, KeyRing, file_key
 from tocsin.vault.sealing import Child
 from tocsin.vault.store import Vault
 from tocsin.vault.verify import verify
@@ -93,6 +103,95 @@ def test_a_sealer_that_is_killed_is_begun_anew_and_nothing_is_lost(
     assert rows_of(again) == list(range(40))
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sealer shows that it lives often, and is soon missed."""
+    monkeypatch.setattr(seal, "BEAT", 0.1)
+    monkeypatch.setattr(seal, "SILENCE", 3.0)
+
+
+def freeze(vault: Vault) -> None:
+    """Stop the sealer's process where it is, as a debugger does, or a cgroup."""
+    child = vault._sealing
+    assert isinstance(child, Child)
+    os.kill(child.pid, signal.SIGSTOP)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_sealer_that_is_frozen_is_replaced_and_counted_as_one_that_died(
+    tmp_path: Path, key: FileKey, opened: Any, put: Put, rows_of: RowsOf
+) -> None:
+    vault = opened(epoch_rows=10)
+    put(vault, 10, 0)
+    vault.seal(20)
+    freeze(vault)
+    for i in range(1, 4):
+        put(vault, 10, 10 * i)
+    until = time.monotonic() + 40
+    while not vault.sealed_all and time.monotonic() < until:
+        time.sleep(0.02)
+    assert vault.sealed_all
+    assert vault.status().sealer_restarts == 1
+    assert vault.status().sealing_failed is None
+    assert rows_of(vault) == list(range(40))
+    vault.close()
+    assert intact(tmp_path / "data", key)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_frozen_sealer_is_told_with_the_reason(opened: Any, put: Put) -> None:
+    vault = opened()
+    put(vault, 5, 0)
+    freeze(vault)
+    with pytest.raises(VaultClosed, match="was ended: it showed no sign of life for 3 s"):
+        vault.seal(30)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_closing_does_not_wait_for_a_frozen_sealer(
+    tmp_path: Path, key: FileKey, opened: Any, put: Put
+) -> None:
+    vault = opened()
+    put(vault, 5, 0)
+    freeze(vault)
+    began = time.monotonic()
+    vault.close()
+    assert time.monotonic() - began < 30
+    assert vault.sealed_all
+    assert intact(tmp_path / "data", key)
+
+
+def test_closing_does_not_wait_for_a_sealer_that_is_at_work_for_ever(
+    tmp_path: Path, opened: Any, put: Put, rows_of: RowsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows that it lives, and nothing else: its disk has gone, say."""
+    monkeypatch.setattr(store, "CLOSING_SECONDS", 1.0)
+    vault = opened()
+    put(vault, 5, 0)
+    process = vault._sealing._child
+
+    def hang(_job: Any) -> Future[Any]:
+        process._waiting.append(Future())
+        return seal._decoded(process._waiting[-1], Sealed)
+
+    monkeypatch.setattr(process, "seal", hang)
+    began = time.monotonic()
+    vault.close()
+    assert time.monotonic() - began < 20
+    assert not vault.sealed_all
+    again = opened()
+    assert rows_of(again) == list(range(5))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_sealer_that_has_nothing_to_do_is_not_taken_for_frozen(opened: Any, put: Put) -> None:
+    vault = opened()
+    time.sleep(4.0)
+    put(vault, 5, 0)
+    vault.seal(20)
+    assert vault.status().sealer_restarts == 0
+
+
 @pytest.mark.parametrize("rows", [0, 5])
 def test_closing_begins_a_dead_sealer_anew(
     tmp_path: Path, key: FileKey, opened: Any, put: Put, rows: int
@@ -143,6 +242,147 @@ def test_closing_says_what_could_not_be_sealed(
     assert rows_of(again) == list(range(5))
     again.seal(20)
     assert again.sealed_all
+
+
+def test_a_lost_catalog_is_made_again_and_said(
+    tmp_path: Path, opened: Any, put: Put, rows_of: RowsOf
+) -> None:
+    vault = opened(sealing="inline")
+    assert not vault.recovery.catalog_lost, "a new vault has lost nothing"
+    vault.close()
+    for sealed in range(3):
+        for path in (tmp_path / "data").glob("catalog.db*"):
+            path.unlink()
+        vault = opened(sealing="inline")
+        assert vault.recovery.catalog_lost
+        assert vault.status().recovery.segments_entered == sealed
+        assert rows_of(vault) == list(range(5 * sealed))
+        put(vault, 5, 5 * sealed)
+        vault.close()
+        vault = opened(sealing="inline")
+        assert (vault.recovery.catalog_lost, vault.recovery.segments_entered) == (False, 0)
+        vault.close()
+
+
+def test_keys_of_sources_may_be_made_before_the_vault(tmp_path: Path, opened: Any) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    open_catalog(tmp_path / "data/catalog.db").dispose()
+    assert not opened(sealing="inline").recovery.catalog_lost
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o772, 0o770, 0o1777])
+@pytest.mark.parametrize("folder", ["", "wal", "keys"])
+def test_a_directory_that_others_can_write_to_is_refused_before_anything_is_made(
+    tmp_path: Path, opened: Any, mode: int, folder: str
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    (data / folder).mkdir(mode=0o700, exist_ok=True)
+    (data / folder).chmod(mode)
+    with pytest.raises(UsageError, match=rf"others can write.*chmod go-w {data / folder}$"):
+        opened(sealing="inline")
+    assert [path.name for path in data.iterdir()] == [folder] * bool(folder)
+    (data / folder).chmod(0o750)
+    opened(sealing="inline")
+
+
+@pytest.mark.parametrize("me", [0, 4242])
+def test_a_directory_of_somebody_elses_is_refused_to_root_as_well(
+    tmp_path: Path, opened: Any, monkeypatch: pytest.MonkeyPatch, me: int
+) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    stat = Path.stat
+
+    def owned(path: Path, **more: Any) -> Any:
+        found = list(stat(path, **more))
+        found[4] = 4243
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    monkeypatch.setattr(Path, "stat", owned)
+    with pytest.raises(
+        UsageError, match=r"belongs to 4243, and this is .*; run tocsin as the first"
+    ):
+        opened(sealing="inline")
+
+
+def test_a_key_inside_the_directory_leaves_nothing_behind(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with pytest.raises(UsageError, match="protects nothing"):
+        file_key(data / "kek", create=True, data=data)
+    with pytest.raises(UsageError, match="protects nothing"):
+        Vault.open(data, FileKey(data / "kek"), sealing="inline")
+    with pytest.raises(KeyMissing):
+        KeyRing(data / "keys", FileKey(tmp_path / "nowhere"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [fifo, link])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "lock", "catalog.db", "catalog.db-journal", "catalog.db-wal", "keys/epoch.key",
+        "keys/signing.key", "keys/rotation.new.key", "log/checkpoint", "log/macs/000",
+        "log/tile/0/000.p/*", "log/tile/entries/000.p/*",
+    ],
+)  # fmt: skip
+def test_what_is_no_file_is_refused_and_never_waited_for_nor_followed(
+    tmp_path: Path, opened: Any, put: Put, place: str, make: Callable[[Path], None]
+) -> None:
+    vault = opened(sealing="inline")
+    put(vault, 5, 0)
+    vault.close()
+    data = tmp_path / "data"
+    for path in [*data.glob(place)] or [data / place]:
+        path.unlink(missing_ok=True)
+        make(path)
+    with pytest.raises((Damaged, StorageFailed), match=r"not a regular file|cannot be opened"):
+        opened(sealing="inline")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("make", [fifo, link])
+def test_a_sealers_lock_that_is_no_file_is_refused(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    (tmp_path / "log").mkdir()
+    make(tmp_path / "log" / "sealer.lock")
+    with (
+        pytest.raises((Damaged, StorageFailed), match=r"not a regular file|cannot be opened"),
+        seal.alone(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [fifo, link])
+@pytest.mark.parametrize("place", ["segments", "idx"])
+def test_a_segment_that_is_no_file_is_set_aside_and_a_filter_made_anew(
+    tmp_path: Path, opened: Any, put: Put, place: str, make: Callable[[Path], None]
+) -> None:
+    vault = opened(sealing="inline")
+    for i in range(2):
+        put(vault, 5, 5 * i)
+        vault.seal(20)
+    (path, _) = sorted((tmp_path / "data" / place).iterdir())
+    path.unlink()
+    make(path)
+    assert [s.maybe("user", "nobody") for s in vault.shelves()][:1] == [False]
+    if place == "segments":
+        assert vault.read(0, 100).first_seq == 5
+        assert vault.status().quarantined == (path.name,)
+    else:
+        assert not any(s.maybe("user", "nobody") for s in vault.shelves())
+        assert path.is_file()
 
 
 def test_a_held_vault_names_its_holder(tmp_path: Path, key: FileKey, opened: Any) -> None:

@@ -1,5 +1,6 @@
 """Consequences: findings become incidents, and people are told."""
 
+from tocsin.alerts.decisions import Decided, Decision
 from tocsin.alerts.desk import Change, ChangeKind, Desk, Subscription
 from tocsin.alerts.grouping import GAP_NS, group
 from tocsin.alerts.outbox import Channel, deliver
@@ -10,6 +11,8 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Channel",
+    "Decided",
+    "Decision",
     "Desk",
     "Subscription",
     "Suppression",

@@ -3,6 +3,9 @@
 Together belongs what one entity did of one kind (the first OWASP category of the rule, else the
 rule itself), with no longer pause than the gap.  Different kinds of abuse by one entity stay apart,
 since they ask for different answers; ``related`` and the entity lead from one to the other.
+
+One finding *leads*: it gives the incident its rule, title and reason.  Which one follows from the
+findings alone, never from the order in which they came.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from tocsin.event import Entity, Finding, Incident, Status
 
 T = TypeVar("T")
 
-__all__ = ["GAP_NS", "absorb", "belongs", "group", "kind_of", "open_incident"]
+__all__ = ["GAP_NS", "absorb", "belongs", "group", "kind_of", "leads", "open_incident"]
 
 #: Quiet time, event time, after which a finding opens a new incident.
 GAP_NS = 3600 * 10**9
@@ -52,8 +55,28 @@ def open_incident(finding: Finding, now: int) -> Incident:
         evidence=_sample(finding.evidence),
         risk=finding.risk,
         findings=(finding.id,),
+        lead=finding.id,
         counts={finding.rule: finding.count},
     )
+
+
+def leads(finding: Finding, other: Finding) -> bool:
+    """Whether *finding* says better than *other* what an incident of both is about.
+
+    The more severe does, then the riskier, then the one whose evidence begins first.
+    """
+    return _standing(finding) < _standing(other)
+
+
+def _coming(finding: Finding) -> tuple[int, tuple[int, ...], str, str, str]:
+    """In which order findings are put together."""
+    return finding.first_seen, finding.evidence[:1], finding.title, finding.rule, finding.id
+
+
+def _standing(finding: Finding) -> tuple[int, int, int, str, str, str]:
+    first = finding.evidence[0] if finding.evidence else 0
+    severity = -finding.severity.rank
+    return severity, -finding.risk, first, finding.title, finding.rule, finding.id
 
 
 def belongs(incident: Incident, finding: Finding, gap_ns: int = GAP_NS) -> bool:
@@ -64,30 +87,36 @@ def belongs(incident: Incident, finding: Finding, gap_ns: int = GAP_NS) -> bool:
     )
 
 
-def absorb(incident: Incident, finding: Finding, before: Finding | None = None) -> Incident:
-    """*incident* with *finding* in it; *before* is the same finding as it stood until now."""
-    worse = finding.severity.rank > incident.severity.rank
-    leads = worse or finding.rule == incident.rule
+def absorb(
+    incident: Incident, finding: Finding, leader: Finding | None, before: Finding | None = None
+) -> Incident:
+    """*incident* with *finding* in it.
+
+    *leader* is the finding that led until now, None if it is not known any more; *before* the same
+    finding as it stood until now.
+    """
+    first = leader is None or finding.id == leader.id or leads(finding, leader)
     # Two rules may have seen the same events: counts add up within a rule only.
     added = finding.count - (before.count if before else 0)
     counts = incident.counts | {finding.rule: incident.counts.get(finding.rule, 0) + added}
     risk = incident.risk if before else _either(incident.risk, finding.risk)
     return msgspec.structs.replace(
         incident,
-        rule=finding.rule if worse else incident.rule,
-        title=finding.title if leads else incident.title,
+        rule=finding.rule if first else incident.rule,
+        title=finding.title if first else incident.title,
         severity=max(incident.severity, finding.severity, key=lambda s: s.rank),
         related=_union(incident.related, finding.related)[:RELATED],
         first_seen=min(incident.first_seen, finding.first_seen),
         last_seen=max(incident.last_seen, finding.last_seen),
         count=max(counts.values()),
         counts=counts,
-        reason=finding.reason if leads else incident.reason,
+        reason=finding.reason if first else incident.reason,
         owasp=_union(incident.owasp, finding.owasp),
         attack=_union(incident.attack, finding.attack),
         evidence=_sample(tuple(sorted({*incident.evidence, *finding.evidence}))),
         risk=max(risk, finding.risk),
         findings=_union(incident.findings, (finding.id,))[:FINDINGS],
+        lead=finding.id if first else incident.lead,
     )
 
 
@@ -98,11 +127,11 @@ def group(findings: Iterable[Finding], *, now: int, gap_ns: int = GAP_NS) -> lis
         last[finding.id] = finding
     open_now: dict[tuple[Entity, str], Incident] = {}
     done: list[Incident] = []
-    for finding in sorted(last.values(), key=lambda f: (f.first_seen, f.id)):
+    for finding in sorted(last.values(), key=_coming):
         key = (finding.entity, kind_of(finding))
         incident = open_now.get(key)
         if incident is not None and belongs(incident, finding, gap_ns):
-            open_now[key] = absorb(incident, finding)
+            open_now[key] = absorb(incident, finding, last[incident.lead])
             continue
         if incident is not None:
             done.append(incident)

@@ -6,8 +6,10 @@ transaction it works in.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -53,11 +55,26 @@ class Owed(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.id}-{self.incident.id}-{self.change}"
 
 
+def _terms(
+    suppression: str,
+    rule: str | None,
+    entity: Entity | None,
+    created_at: int,
+    expires_at: int,
+    lifted: bool,
+) -> str:
+    """What a suppression is about and until when: nobody changes that without the vault's key."""
+    kind = entity.type if entity else None
+    terms = (rule, kind, created_at, expires_at, lifted)
+    return f"suppression {suppression} {msgspec.json.encode(terms).decode()}"
+
+
 class Records:
     """What the desk writes and reads, under one vault's box."""
 
     def __init__(self, box: Box) -> None:
         self._box = box
+        self.forged: set[str] = set()  #: rows that were met and that this vault did not write
 
     # Findings.
 
@@ -65,7 +82,11 @@ class Records:
         """A finding as it was kept, and the id of its incident; that is empty while it is muted."""
         c = findings_table.c
         row = tx.execute(sa.select(c.incident, c.body).where(c.id == finding)).one_or_none()
-        return None if row is None else (row.incident, self._finding(finding, row.body))
+        found: tuple[str, Finding] | None = None
+        if row is not None:
+            with self._ours(f"finding {finding}"):
+                found = row.incident, self._finding(finding, row.body)
+        return found
 
     def keep(self, tx: sa.Connection, finding: Finding, incident: str) -> None:
         """Keep *finding*, in place of what it was before."""
@@ -85,7 +106,10 @@ class Records:
         """The findings inside an incident, in order of time."""
         c = findings_table.c
         rows = tx.execute(sa.select(c.id, c.body).where(c.incident == incident))
-        found = [self._finding(row.id, row.body) for row in rows]
+        found: list[Finding] = []
+        for row in rows:
+            with self._ours(f"finding {row.id}"):
+                found.append(self._finding(row.id, row.body))
         return sorted(found, key=lambda f: (f.first_seen, f.id))
 
     def _finding(self, finding: str, body: str) -> Finding:
@@ -115,7 +139,7 @@ class Records:
         """An incident by its whole id."""
         c = incidents_table.c
         body = tx.scalar(sa.select(c.body).where(c.id == incident))
-        return self._incident(incident, body) if body else None
+        return next(iter(self._opened([(incident, body)])), None) if body else None
 
     def find(self, tx: sa.Connection, incident: str) -> Incident:
         """An incident by its id or a unique beginning of it.  Raises UsageError."""
@@ -142,7 +166,7 @@ class Records:
             )
             .order_by(c.last_seen.desc())
         )
-        return (self._incident(row.id, row.body) for row in rows)
+        return self._opened((row.id, row.body) for row in rows)
 
     def incidents(
         self, tx: sa.Connection, status: Status | None, severity: Severity | None, limit: int
@@ -156,7 +180,23 @@ class Records:
             query = query.where(c.severity >= severity.rank)
         if limit:
             query = query.limit(limit)
-        return [self._incident(row.id, row.body) for row in tx.execute(query)]
+        return list(self._opened((row.id, row.body) for row in tx.execute(query)))
+
+    def _opened(self, rows: Iterable[tuple[str, str]]) -> Iterator[Incident]:
+        """Incidents in *rows*; what this vault did not write hides none of the others."""
+        for name, body in rows:
+            with self._ours(f"incident {name}"):
+                yield self._incident(name, body)
+
+    @contextlib.contextmanager
+    def _ours(self, what: str) -> Generator[None]:
+        """Pass over a row that does not open, and say so, once."""
+        try:
+            yield
+        except Damaged:
+            if what not in self.forged:
+                log.error("%s in the catalog was not written by this vault: passed over", what)
+            self.forged.add(what)
 
     def _sealed(self, incident: Incident) -> str:
         body = msgspec.json.encode(incident).decode()
@@ -168,23 +208,44 @@ class Records:
     # Suppressions.
 
     def suppress(self, tx: sa.Connection, made: Suppression) -> None:
-        """Put a suppression in force."""
-        about = f"suppression {made.id}"
-        value = made.entity.value if made.entity else None
+        """Put a suppression in force; one that is there already stays as it is."""
         tx.execute(
-            suppressions.insert().values(
+            insert(suppressions)
+            .values(
                 id=made.id,
                 rule=made.rule,
                 entity_type=made.entity.type if made.entity else None,
-                entity_value=None if value is None else self._box.seal(value, about),
-                owner=self._box.seal(made.owner, about),
-                reason=self._box.seal(made.reason, about),
                 created_at=made.created_at,
                 expires_at=made.expires_at,
                 hits=made.hits,
-                lifted=False,
+                **self._sealed_terms(made, lifted=False),
             )
+            .on_conflict_do_nothing()
         )
+
+    def lift(self, tx: sa.Connection, suppression: str) -> bool:
+        """End a suppression; False when there is none of that id.  Repeating it does no harm."""
+        row = tx.execute(sa.select(suppressions).where(suppressions.c.id == suppression)).first()
+        if row is None:
+            return False
+        with self._ours(f"suppression {suppression}"):
+            if not row.lifted:
+                terms = self._sealed_terms(self._suppression(row), lifted=True)
+                tx.execute(
+                    suppressions.update().where(suppressions.c.id == suppression).values(**terms)
+                )
+        return True
+
+    def _sealed_terms(self, made: Suppression, *, lifted: bool) -> dict[str, object]:
+        """What is sealed of it: readable only together with the terms that stand in the clear."""
+        about = _terms(made.id, made.rule, made.entity, made.created_at, made.expires_at, lifted)
+        value = made.entity.value if made.entity else None
+        return {
+            "entity_value": None if value is None else self._box.seal(value, about),
+            "owner": self._box.seal(made.owner, about),
+            "reason": self._box.seal(made.reason, about),
+            "lifted": lifted,
+        }
 
     def suppressions(self, tx: sa.Connection, now: int) -> list[Suppression]:
         """Those in force.  One that tocsin did not write mutes nothing, and is said."""
@@ -194,29 +255,25 @@ class Records:
         )
         found: list[Suppression] = []
         for row in rows:
-            try:
+            with self._ours(f"suppression {row.id}"):
                 found.append(self._suppression(row))
-            except Damaged as error:
-                log.error("not obeyed: %s", error)
         return found
 
-    def _suppression(self, row: sa.Row[tuple[object, ...]]) -> Suppression:
-        r = row._mapping
-        about = f"suppression {r['id']}"
+    def _suppression(self, row: sa.Row[Any]) -> Suppression:
+        kind = None if row.entity_type is None else Entity(row.entity_type, "")
+        about = _terms(row.id, row.rule, kind, row.created_at, row.expires_at, row.lifted)
         entity = (
-            None
-            if r["entity_type"] is None
-            else Entity(r["entity_type"], self._box.open(r["entity_value"], about))
+            None if kind is None else Entity(kind.type, self._box.open(row.entity_value, about))
         )
         return Suppression(
-            id=r["id"],
-            rule=r["rule"],
+            id=row.id,
+            rule=row.rule,
             entity=entity,
-            owner=self._box.open(r["owner"], about),
-            reason=self._box.open(r["reason"], about),
-            created_at=r["created_at"],
-            expires_at=r["expires_at"],
-            hits=r["hits"],
+            owner=self._box.open(row.owner, about),
+            reason=self._box.open(row.reason, about),
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            hits=row.hits,
         )
 
     # Notifications.

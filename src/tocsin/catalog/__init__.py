@@ -4,7 +4,7 @@ Everything the vault needs of it can be rebuilt from log, segments and key files
 decisions on incidents stand here too, and are events in the vault besides.
 """
 
-from tocsin.catalog.opening import open_catalog, writing
+from tocsin.catalog.opening import open_catalog, said, writing
 from tocsin.catalog.tables import (
     cursors,
     deliveries,
@@ -27,6 +27,7 @@ __all__ = [
     "open_catalog",
     "outbox",
     "positions",
+    "said",
     "segments",
     "suppressions",
     "tokens",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from tocsin.errors import Damaged, StorageFailed, VaultError
 __all__ = ["HEAD", "open_catalog", "said", "writing"]
 
 #: The newest migration.  A test holds it to the migrations' own chain.
-HEAD = "0001"
+HEAD = "0003"
 
 _ALLOW = "let this user read and write it and its directory"
 _WAIT = "another process holds it; wait for that one, or end it, and try again"
@@ -38,6 +39,7 @@ def open_catalog(path: Path, *, patience: float = 30.0) -> sa.Engine:
     file is no database, StorageFailed when it cannot be opened or written, VaultError when it was
     written by a newer tocsin.
     """
+    _refuse_what_is_no_file(path)
     engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": patience})
     event.listen(engine, "connect", _prepare)
     try:
@@ -80,12 +82,25 @@ def said(place: Path | str, error: DatabaseError) -> VaultError:
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest is detail
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return Damaged(
-            f"{place}: not a readable catalog ({error.orig}); restore it from a backup. Without "
-            "one, move it away: tocsin rebuilds what the vault needs of it, but the sources' keys "
-            "and the incidents in it are lost"
+            f"{place}: not a readable catalog ({error.orig}); restore it from a backup, or stop "
+            f"tocsin, move {place} and its -wal and -shm files aside, and start `tocsin up`: "
+            "segments, incidents, decisions and source keys come back from the vault; what does "
+            "not: notifications still owed, places in followed files, when keys were last used"
         )
     way_out = _WAYS_OUT.get(code, "mend the disk")
     return StorageFailed(f"{place}: the catalog cannot be used ({error.orig}); {way_out}")
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    """SQLite would wait for ever for a pipe in the place of one of its files, and follow a link."""
+    for end in ("", "-wal", "-shm", "-journal"):
+        place = path.with_name(f"{path.name}{end}")
+        try:
+            mode = place.lstat().st_mode
+        except OSError:
+            continue  # nothing there, or nothing that we may look at: the opening says which
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise Damaged(f"{place}: not a regular file; move it away")
 
 
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:

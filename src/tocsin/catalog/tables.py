@@ -52,7 +52,7 @@ segments = Table(
     Index("segments_by_time", "time_max"),
 )
 
-#: Batches taken, so that a repeat is recognised.
+#: Batches taken, so that a repeat is recognised.  The ids are keyed hashes.
 deliveries = Table(
     "deliveries",
     metadata,
@@ -61,6 +61,7 @@ deliveries = Table(
     Column("first_seq", BigInteger, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("content", Text),  # keyed hash of the body, if that is known
     Index("deliveries_by_age", "at"),
 )
 
@@ -80,16 +81,14 @@ positions = Table(
     Column("position", LargeBinary, nullable=False),
 )
 
-#: Keys of the sources.  The key itself is shown once and never stored.
+#: Keys of the sources.  The key itself is shown once and never stored; what it is good for, and
+#: whether it still is, stands in the sealed body.
 tokens = Table(
     "tokens",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("source", Text, nullable=False),
-    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the secret
-    Column("origin_json", Text, nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("revoked_at", BigInteger),
+    Column("created_at", BigInteger, nullable=False),  # for the order of lists
+    Column("body", Text, nullable=False),  # sealed
     Column("last_used_at", BigInteger),
 )
 

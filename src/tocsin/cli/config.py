@@ -60,13 +60,18 @@ Examples:
   tocsin config validate && tocsin up"""
 )
 def validate() -> None:
-    """Check files and variables; exit 2 if something is wrong with them."""
+    """Check all that `tocsin up` asks of its settings; exit 2 if something is wrong with them.
+
+    It looks for rules and parsers, tries the address, and asks for the key-encryption key.
+    """
     from tocsin.settings import load
+    from tocsin.siem.checks import problems
 
     found = load()
-    for problem in found.unknown:
+    wrong = [*found.unknown, *found.left_out, *problems(found.settings)]
+    for problem in wrong:
         complain(problem)
-    if found.unknown:
+    if wrong:
         sys.exit(2)
     say("the settings are good")
 
@@ -79,7 +84,7 @@ Examples:
 )
 def schema_() -> None:
     """Print the JSON Schema of tocsin.toml, for editors."""
-    put(schema().decode())
+    put(*schema().decode().split("\n"))
 
 
 def _without_secrets(value: object) -> dict[str, object]:

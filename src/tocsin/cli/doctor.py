@@ -8,7 +8,6 @@ import click
 
 from tocsin.cli.options import data_option, json_option, loaded
 from tocsin.cli.out import json_line, put
-from tocsin.event.escape import visible
 
 __all__ = ["command"]
 
@@ -34,7 +33,7 @@ def command(data: str | None, as_json: bool) -> None:
         if as_json:
             json_line(check)
         else:
-            put(visible(f"{check.state:<5} {check.name:<12} {check.says}"))
+            put(f"{check.state:<5} {check.name:<12} {check.says}")
             if check.mend:
-                put(visible(f"      {'':<12} mend: {check.mend}"))
+                put(f"      {'':<12} mend: {check.mend}")
     sys.exit(1 if any(check.state == "bad" for check in checks) else 0)

@@ -24,7 +24,7 @@ COMMANDS = {
     "send": "Send log files to a running tocsin.",
     "search": "Search the vault.",
     "tail": "Print events as they arrive.",
-    "incidents": "List, show, acknowledge and close incidents.",
+    "incidents": "List, show, acknowledge, comment and close incidents.",
     "rules": "List and test detection rules.",
     "verify": "Check that nobody changed the record.",
     "token": "Make, list and revoke the keys of sources.",
@@ -70,18 +70,25 @@ def _run(arguments: list[str]) -> int:
     import click
 
     from tocsin.cli.group import group
-    from tocsin.cli.out import complain
+    from tocsin.cli.out import complain, say
     from tocsin.errors import TocsinError, UsageError
 
     debug = "--debug" in arguments or bool(os.environ.get("TOCSIN_DEBUG"))
+    _log_lines(debug=debug)
     try:
         result = group.main(arguments, prog_name="tocsin", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return USAGE
+    except click.UsageError as error:
+        if error.ctx is not None:
+            usage = error.ctx.get_usage().split("\n")
+            say(*usage, f"Try '{error.ctx.command_path} --help' for help.", "")
+        say(f"Error: {error.format_message()}")
+        return USAGE
     except click.ClickException as error:
-        error.show()
-        return USAGE if isinstance(error, click.UsageError) else FAILURE
+        complain(error.format_message())
+        return FAILURE
     except (click.Abort, KeyboardInterrupt):
         complain("interrupted")
         return INTERRUPTED
@@ -98,11 +105,29 @@ def _run(arguments: list[str]) -> int:
         if debug:
             raise
         complain(
-            f"unexpected {type(error).__name__}: {error}\n"
-            "this is a defect of tocsin; run it again with --debug for the traceback"
+            f"unexpected {type(error).__name__}: {error}",
+            "this is a defect of tocsin; run it again with --debug for the traceback",
         )
         return FAILURE
     return result if isinstance(result, int) else 0
+
+
+def _log_lines(*, debug: bool) -> None:
+    """What rooms log goes to stderr, a line each, with tracebacks only under --debug."""
+    from tocsin.event.escape import visible
+
+    class Line(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            text = f"tocsin: {visible(record.getMessage())}"
+            if debug and record.exc_info:
+                text += f"\n{self.formatException(record.exc_info)}"
+            return text
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Line())
+    logging.basicConfig(handlers=[handler])
+    if debug:
+        logging.getLogger("tocsin").setLevel(logging.DEBUG)
 
 
 def _words(error: Exception) -> str:

@@ -13,8 +13,8 @@ from tocsin.cli.out import json_line, put, say, table
 from tocsin.cli.show import ago, incident_text, moment
 from tocsin.cli.who import who
 from tocsin.errors import Damaged, KeyMissing, KeyWrong
-from tocsin.event import CloseReason, Entity, Severity, Status, shown
-from tocsin.event.escape import visible
+from tocsin.event import CloseReason, Entity, Incident, Severity, Status, shown
+from tocsin.settings import Settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +35,7 @@ Examples:
   tocsin incidents close inc-01 --reason benign""",
 )
 def command() -> None:
-    """List, show, acknowledge and close incidents."""
+    """List, show, acknowledge, comment and close incidents."""
 
 
 @command.command(
@@ -113,16 +113,16 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
         except (Damaged, KeyMissing, KeyWrong) as error:
             lost = error
     oldest_first = (frame.reverse() for frame in reversed(frames))
-    evidence = "".join(render(oldest_first, "table", columns=_EVIDENCE)).splitlines()
+    evidence = "".join(render(oldest_first, "table", columns=_EVIDENCE)).split("\n")
     rules = load_rules(settings.rules, with_pack=settings.pack)
     runbook = next(
         (r.runbook for r in (*rules.rules, *rules.correlations) if r.id == found.rule), ""
     )
-    text = incident_text(found, evidence=evidence, findings=findings, runbook=runbook)
-    put("\n".join(visible(line) for line in text.split("\n")))
-    for note in found.notes:
-        words = f"  {moment(note.at)}  {note.action} by {note.by}: {note.text}"
-        put(visible(words))
+    lines = incident_text(
+        found, evidence=[line for line in evidence if line], findings=findings, runbook=runbook
+    )
+    put(*lines)
+    put(*(f"  {moment(n.at)}  {n.action} by {n.by}: {n.text}" for n in found.notes))
     if lost is not None:
         sys.stdout.flush()
         raise lost  # only now: what is known of the incident is worth more than why it is not all
@@ -137,13 +137,14 @@ Examples:
 @click.argument("incident")
 @click.option("--note", default="", help="What you want to have said about it.")
 @data_option
-def ack(incident: str, note: str, data: str | None) -> None:
+@json_option
+def ack(incident: str, note: str, data: str | None, as_json: bool) -> None:
     """Take an incident: you are working on it."""
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
         made = house.acknowledge(incident, by=who(), text=note)
-    say(f"{made.id} is acknowledged by {made.owner}")
+    _done(made, f"{made.id} is acknowledged by {made.owner}", as_json)
 
 
 @command.command(
@@ -160,13 +161,42 @@ Examples:
 )
 @click.option("--note", default="", help="What you want to have said about it.")
 @data_option
-def close(incident: str, reason: str, note: str, data: str | None) -> None:
+@json_option
+def close(incident: str, reason: str, note: str, data: str | None, as_json: bool) -> None:
     """Close an incident, with a reason."""
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
         made = house.close(incident, by=who(), reason=CloseReason(reason), text=note)
-    say(f"{made.id} is closed: {made.close_reason}")
+    _done(made, f"{made.id} is closed: {made.close_reason}", as_json)
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  tocsin incidents comment inc-01 'the address belongs to our office in Lyon'"""
+)
+@click.argument("incident")
+@click.argument("text")
+@data_option
+@json_option
+def comment(incident: str, text: str, data: str | None, as_json: bool) -> None:
+    """Write something down beside an incident."""
+    from tocsin.siem.access import access
+
+    if not text.strip():
+        raise click.BadParameter("there is nothing in it", param_hint="TEXT")
+    with access(loaded(data=data).settings) as house:
+        made = house.comment(incident, by=who(), text=text)
+    _done(made, f"{made.id} has {len(made.notes)} notes now", as_json)
+
+
+def _done(made: Incident, words: str, as_json: bool) -> None:
+    """What became of an incident."""
+    if as_json:
+        json_line(shown(made))
+    else:
+        say(words)
 
 
 @command.command(
@@ -180,8 +210,14 @@ Examples:
 @click.option("--for", "length", required=True, metavar="TIME", help="How long: 2h, 7d.")
 @click.option("--reason", required=True, help="Why; it must be said.")
 @data_option
+@json_option
 def suppress(
-    rule: str | None, entity: str | None, length: str, reason: str, data: str | None
+    rule: str | None,
+    entity: str | None,
+    length: str,
+    reason: str,
+    data: str | None,
+    as_json: bool,
 ) -> None:
     """Do not open incidents for a rule, an entity or both, for a while.
 
@@ -208,7 +244,10 @@ def suppress(
             reason=reason,
             expires_at=now + (now - back),
         )
-    say(f"{made.id} holds until {moment(made.expires_at)}")
+    if as_json:
+        json_line(made)
+    else:
+        say(f"{made.id} holds until {moment(made.expires_at)}")
 
 
 @command.command(
@@ -223,17 +262,20 @@ def suppressions(data: str | None, as_json: bool) -> None:
     """List what is muted."""
     from tocsin.siem.access import access
 
-    with access(loaded(data=data).settings) as house:
+    settings = loaded(data=data).settings
+    with access(settings) as house:
         found = house.muted()
     if as_json:
         for row in found:
             json_line(row)
         return
+    titles = _titles(settings) if any(s.rule for s in found) else {}
     table(
         ["id", "rule", "entity", "owner", "until", "muted", "reason"],
         [
             [
-                s.id, s.rule or "any", f"{s.entity.type}={s.entity.value}" if s.entity else "any",
+                s.id, titles.get(s.rule, s.rule) if s.rule else "any",
+                f"{s.entity.type}={s.entity.value}" if s.entity else "any",
                 s.owner, moment(s.expires_at), str(s.hits), s.reason,
             ]
             for s in found
@@ -248,10 +290,22 @@ Examples:
 )
 @click.argument("suppression", metavar="ID")
 @data_option
-def lift(suppression: str, data: str | None) -> None:
+@json_option
+def lift(suppression: str, data: str | None, as_json: bool) -> None:
     """End a suppression now."""
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
         house.lift(suppression, by=who())
-    say(f"{suppression} is lifted")
+    if as_json:
+        json_line({"id": suppression, "lifted": True})
+    else:
+        say(f"{suppression} is lifted")
+
+
+def _titles(settings: Settings) -> dict[str, str]:
+    """What people call the rules."""
+    from tocsin.siem.rulebook import load_rules
+
+    rules = load_rules(settings.rules, with_pack=settings.pack)
+    return {r.id: f"{r.title} ({r.id})" for r in (*rules.rules, *rules.correlations)}

@@ -33,10 +33,12 @@ def json_option(command: F) -> F:
 
 
 def loaded(**flags: Any) -> Loaded:
-    """The settings, with these flags on top; a variable that looks wrong is complained about."""
+    """The settings, with these flags on top; what of them is not obeyed is complained about."""
     found = load(flags)
     for problem in found.unknown:
         complain(f"{problem} (ignored)")
+    for problem in found.left_out:
+        complain(problem)
     return found
 
 

@@ -17,9 +17,9 @@ _OBEYED = re.compile(f"[{UNSAFE}]")
 __all__ = ["complain", "json_line", "put", "say", "table", "terminal_width"]
 
 
-def put(text: str) -> None:
-    """One line, or lines, of data."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+def put(*lines: str) -> None:
+    """Lines of data.  Each stays one line, whatever a value in it says."""
+    sys.stdout.write("".join(f"{visible(line)}\n" for line in lines))
 
 
 def json_line(value: Any) -> None:
@@ -35,15 +35,16 @@ def _escaped(found: re.Match[str]) -> str:
     return "".join(f"\\u{units[n : n + 2].hex()}" for n in range(0, len(units), 2))
 
 
-def say(text: str) -> None:
-    """Talk, for a person."""
-    sys.stderr.write(text + "\n")
+def say(*lines: str) -> None:
+    """Talk, for a person.  Each stays one line, whatever a value in it says."""
+    sys.stderr.write("".join(f"{visible(line)}\n" for line in lines))
     sys.stderr.flush()
 
 
-def complain(text: str) -> None:
-    """Why it did not work.  Foreign words in it are shown escaped."""
-    say("tocsin: " + "\n".join(visible(line) for line in text.split("\n")))
+def complain(*lines: str) -> None:
+    """Why it did not work."""
+    first, *rest = lines
+    say(f"tocsin: {first}", *rest)
 
 
 def terminal_width() -> int:
@@ -64,7 +65,8 @@ def table(head: list[str], rows: list[list[str]], *, whole: Sequence[str] = ()) 
     console = Console()
     if not console.is_terminal:
         for row in [head, *rows]:
-            put("\t".join(visible(cell) for cell in row))
+            # Cell by cell: the tabs between them stay.
+            sys.stdout.write("\t".join(visible(cell) for cell in row) + "\n")
         return
     made = Table(box=None, pad_edge=False, header_style="bold")
     for title in head:

@@ -32,22 +32,26 @@ def command(files: tuple[str, ...], source: str | None, parser: str | None, tz: 
 
     What is printed is what the vault would keep: secrets are redacted.  A line that no parser takes
     is an event of kind log with a parse_error.  ``-`` is standard input.
+
+    Exit status: 0 done, 1 a file could not be read to its end, 2 usage.
     """
     from tocsin.event.lines import json_lines
     from tocsin.intake import PARSERS
-    from tocsin.siem.reading import read_file
+    from tocsin.siem.scan import chunks_of
+    from tocsin.siem.troubles import Troubles
 
     if parser is not None and parser not in PARSERS:
         raise UsageError(f"--parser {parser}: there are {', '.join(sorted(PARSERS))}")
+    unread: dict[str, str] = {}
     for name in files:
-        errors, trouble = 0, None
-        for chunk in read_file(name, parser=parser, source=source, tz=tz):
+        troubles = Troubles()
+        for chunk in chunks_of(name, unread, parser=parser, source=source, tz=tz):
             sys.stdout.buffer.write(json_lines(chunk.batch.frame))
-            errors += chunk.parse_errors
-            trouble = trouble or chunk.trouble
+            troubles.see(name, chunk)
         sys.stdout.buffer.flush()
-        if errors:
-            complain(
-                f"not understood and kept as plain log events: {errors} lines, "
-                f"the first at {trouble}"
-            )
+        for words in troubles.words():
+            complain(words)
+        if name in unread:  # the other files are none the worse for it
+            complain(unread[name])
+    if unread:
+        sys.exit(1)

@@ -8,7 +8,6 @@ import click
 
 from tocsin.cli.options import json_option, loaded
 from tocsin.cli.out import complain, json_line, put, table
-from tocsin.event.escape import visible
 
 __all__ = ["command"]
 
@@ -39,26 +38,29 @@ _directories = click.option(
     epilog="""\b
 Examples:
   tocsin rules list
+  tocsin rules list --all
   tocsin rules list --rules ./rules --json""",
 )
+@click.option("--all", "every", is_flag=True, help="Those too that only serve other rules.")
 @_directories
 @json_option
-def list_(directories: tuple[str, ...], as_json: bool) -> None:
+def list_(directories: tuple[str, ...], every: bool, as_json: bool) -> None:
     """List the rules that are loaded, those that cannot see, and those that are broken.
 
-    A blind rule asks for a field that no event can have: it would never fire.
+    A blind rule asks for a field that no event can have: it would never fire.  Building blocks,
+    which tell nothing by themselves and only serve rules that count, are left out without --all.
 
     Exit status: 0 all can be done as written, 1 some cannot.
     """
     from tocsin.detect import Engine
-    from tocsin.siem.rulebook import load_rules
+    from tocsin.siem.rulebook import load_rules, told
 
     settings = loaded().settings
     rules = load_rules([*settings.rules, *directories], with_pack=settings.pack)
     blind = {b.rule: ", ".join(b.fields) for b in rules.blind}
-    every = (*rules.rules, *rules.correlations)
+    shown = (*rules.rules, *rules.correlations) if every else told(rules)
     if as_json:
-        for rule in every:
+        for rule in shown:
             json_line(
                 {
                     "id": rule.id,
@@ -77,7 +79,7 @@ def list_(directories: tuple[str, ...], as_json: bool) -> None:
             ["id", "level", "title", "owasp", "blind for"],
             [
                 [rule.id, rule.level, rule.title, ", ".join(rule.owasp), blind.get(rule.id, "")]
-                for rule in every
+                for rule in shown
             ],
             whole=["id"],
         )
@@ -120,10 +122,6 @@ def test(which: tuple[str, ...], directories: tuple[str, ...], as_json: bool) ->
                 json_line(result)
             else:
                 mark = "pass" if result.passed else "FAIL"
-                put(
-                    visible(
-                        f"{mark}  {file.name}  {result.test}"
-                        + (f": {result.message}" if result.message else "")
-                    )
-                )
+                why = f": {result.message}" if result.message else ""
+                put(f"{mark}  {file.name}  {result.test}{why}")
     sys.exit(1 if failed else 0)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tocsin.cli.out import complain, json_line, put, say
 from tocsin.cli.progress import Progress
+from tocsin.cli.send import size_of
 from tocsin.cli.show import incident_text
-from tocsin.errors import UsageError
+from tocsin.errors import TocsinError, UsageError
 from tocsin.event import shown
-from tocsin.event.escape import visible
+
+if TYPE_CHECKING:
+    from tocsin.detect import Engine, RuleSet
 
 __all__ = ["command"]
 
-#: Exit status when there are incidents.
-FOUND = 3
+#: Exit statuses: there are incidents; a file could not be read.
+FOUND, FAILURE = 3, 1
 
 
 @click.command(
@@ -30,7 +33,8 @@ Examples:
   tocsin scan /var/log/nginx/access.log* --json
   tocsin scan app.ndjson --rules ./rules
 
-Exit status: 0 clean, 3 incidents, 1 failure, 2 usage.""",
+Exit status: 0 clean, 3 incidents, 2 usage; 1 when a file could not be read to its end, or no rule
+could be run, whatever was found.""",
 )
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True)
@@ -76,10 +80,17 @@ def command(
     engine = Engine(rules)
     for problem in engine.problems:
         complain(f"{problem} (this rule is not done as written)")
+    running, broken = _running(rules, engine)
+    if not running:
+        if not broken:
+            raise UsageError(
+                "there are no rules, so nothing would be found; name some with --rules"
+            )
+        raise TocsinError("none of the rules can be run, so nothing would be found; correct them")
     began = time.monotonic()
     # What is packed or piped tells its true size only at its end.
     known = not any(name == "-" or name.endswith((".gz", ".zst")) for name in files)
-    total = sum(Path(name).stat().st_size for name in files) if known else None
+    total = sum(size_of(name) or 0 for name in files) if known else None
     done: Counter[str] = Counter()
     with Progress("scanning", total) as progress:
 
@@ -92,16 +103,31 @@ def command(
         places = [found.place(seq) for seq in incident.evidence]
         if as_json:
             json_line(shown(incident) | {"evidence": places})
-            continue
-        text = incident_text(incident, evidence=_few(places))
-        put("\n".join(visible(line) for line in text.split("\n")))
-        put("")
+        else:
+            put(*incident_text(incident, evidence=_few(places)), "")
+    sys.stdout.flush()
     took = time.monotonic() - began
     formats = ", ".join(sorted(set(found.parsers.values()))) or "nothing"
-    say(f"{found.events} events of {formats} in {took:.1f} s; {len(found.incidents)} incidents")
-    if found.trouble:
-        complain(f"not understood: {found.parse_errors} lines, the first at {found.trouble}")
-    sys.exit(FOUND if found.incidents else 0)
+    by = f"{running} rules" + (f" ({broken} left out)" if broken else "")
+    say(
+        f"{found.events} events of {formats} looked at by {by} in {took:.1f} s; "
+        f"{len(found.incidents)} incidents"
+    )
+    for words in found.troubles.words():
+        complain(words)
+    for why in found.unread.values():
+        complain(why)
+    sys.exit(FAILURE if found.unread else FOUND if found.incidents else 0)
+
+
+def _running(rules: RuleSet, engine: Engine) -> tuple[int, int]:
+    """How many rules are at work, and how many are not."""
+    from tocsin.siem.rulebook import told
+
+    lame = {(p.file, p.line) for p in engine.problems}
+    correlations = {(c.file, c.line) for c in rules.correlations}
+    out = lame & correlations
+    return len(told(rules)) - len(out), len(rules.problems) + len(out)
 
 
 def _few(places: list[str]) -> list[str]:

@@ -9,25 +9,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tocsin.cli.asking import Asking
+from tocsin.cli.counting import AUTO, Counting, print_counts, width_of
 from tocsin.cli.options import data_option, json_option, loaded, when
 from tocsin.cli.out import say, terminal_width
+from tocsin.errors import Damaged
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["command"]
 
+#: More values than any field has.
+ALL = 1 << 40
+
 
 @click.command(
     "search",
-    cls=Asking,
+    cls=Counting,
     epilog="""\b
 Examples:
   tocsin search 'status:401 client_ip:10.0.0.0/8' --since 1h
   tocsin search 'kind:authn_login_fail -user:bob' --json --limit 0
   tocsin search '-user:bob'               everybody's but bob's
-  tocsin search 'path:~"^/api/v[0-9]+/orders"' --format csv > orders.csv""",
+  tocsin search 'path:~"^/api/v[0-9]+/orders"' --format csv > orders.csv
+  tocsin search 'status:>=500' --count --since 24h
+  tocsin search 'status:>=500' --histogram 15m --since 24h
+  tocsin search 'status:401' --top client_ip --limit 20 --json""",
 )
 @click.argument("query", default="")
 @data_option
@@ -36,10 +43,17 @@ Examples:
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
-    default=100,
-    show_default=True,
-    help="Most events; 0: all.",
+    help="Most events; 0: all. [default: 100; values with --top: 10]",
 )
+@click.option("--count", "total", is_flag=True, help="Only how many there are.")
+@click.option(
+    "--histogram",
+    is_flag=False,
+    flag_value=AUTO,
+    metavar="[INTERVAL]",
+    help="How many there are in each 15m, 1h, 1d ... of event time. [default: as fits]",
+)
+@click.option("--top", metavar="FIELD", help="The most frequent values of a field.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "json", "csv"]), help="[default: table]"
 )
@@ -50,7 +64,10 @@ def command(
     data: str | None,
     since: str | None,
     until: str | None,
-    limit: int,
+    limit: int | None,
+    total: bool,
+    histogram: str | None,
+    top: str | None,
     form: str | None,
     columns: str | None,
     as_json: bool,
@@ -60,24 +77,51 @@ def command(
     QUERY is made of field:value terms; the language is described in docs/how-to/search.md.  Without
     a query, everything is found.
     """
-    from tocsin.query import render
     from tocsin.siem.access import access
 
     now = time.time_ns()
     bounds = {"since": when(since, "--since", now), "until": when(until, "--until", now, end=True)}
-    chosen = [name.strip() for name in columns.split(",")] if columns else None
+    shape = "json" if as_json else form or "table"
+    asked = [total, histogram is not None, top is not None]
+    if sum(asked) > 1:
+        raise click.UsageError("--count, --histogram and --top: one at a time")
+    if any(asked) and columns:
+        raise click.UsageError("--columns are those of events; a count has none")
+    width = width_of(histogram) if histogram is not None else None
     with access(loaded(data=data).settings) as house:
-        found = 0
+        if not any(asked):
+            limit = 100 if limit is None else limit
+            found = _print_rows(house.search(query, **bounds, limit=limit), shape, columns)
+            if not found:
+                say("nothing found" + (f" since {since}" if since else ""))
+            return
+        if total:
+            counted = house.count(query, **bounds)
+        elif histogram is not None:
+            counted = house.histogram(query, **bounds, width_ns=width)
+        else:
+            n = 10 if limit is None else limit or ALL
+            counted = house.top(query, field=top or "", **bounds, n=n)
+    print_counts(counted, shape)
+    if counted.left_out:
+        sys.stdout.flush()
+        raise Damaged(counted.left_out)  # only now: what could be counted is worth something
 
-        def counted() -> Iterator[pl.DataFrame]:
-            nonlocal found
-            for frame in house.search(query, **bounds, limit=limit):
-                found += frame.height
-                yield frame
 
-        shape = "json" if as_json else form or "table"
-        for text in render(counted(), shape, columns=chosen, width=terminal_width()):
-            sys.stdout.write(text)
+def _print_rows(frames: Iterator[pl.DataFrame], shape: str, columns: str | None) -> int:
+    """Print them as they come; how many there were."""
+    from tocsin.query import render
+
+    chosen = [name.strip() for name in columns.split(",")] if columns else None
+    found = 0
+
+    def counted() -> Iterator[pl.DataFrame]:
+        nonlocal found
+        for frame in frames:
+            found += frame.height
+            yield frame
+
+    for text in render(counted(), shape, columns=chosen, width=terminal_width()):
+        sys.stdout.write(text)
     sys.stdout.flush()
-    if not found:
-        say("nothing found" + (f" since {since}" if since else ""))
+    return found

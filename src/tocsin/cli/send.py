@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from platformdirs import user_state_dir
 
 from tocsin.cli.options import json_option
 from tocsin.cli.out import complain, json_line, say
 from tocsin.cli.progress import Progress
-from tocsin.errors import UsageError
+from tocsin.errors import IntakeError, UsageError
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tocsin.intake.send import Sent
 
 __all__ = ["command"]
 
@@ -48,41 +57,29 @@ def command(
 ) -> None:
     """Send log files to a running tocsin.
 
-    Sending the same file again stores nothing twice.  ``-`` is standard input.
+    Sending a file again stores nothing twice, also when it has grown since, as long as it is the
+    same file, sent by the same user of the same machine.  A copy is new to tocsin, and so is what
+    comes through a pipe (``-`` is standard input).
+
+    Exit status: 0 done, 1 something was not taken or could not be read, 2 usage.
     """
     import httpx2
 
-    from tocsin.intake import PARSERS, boundary, read_records
-    from tocsin.intake.send import Patience, Sent, identity, pieces, send
-    from tocsin.siem.reading import open_input, sniff_input
+    from tocsin.intake import PARSERS
 
     if parser is not None and parser not in PARSERS:
         raise UsageError(f"--parser {parser}: there are {', '.join(sorted(PARSERS))}")
-    refused = 0
+    failed = False
     with httpx2.Client(timeout=60, trust_env=False) as client:
         for name in files:
-            with open_input(name) as file, Progress(name, size_of(name)) as progress:
-                source = identity(file.fileno())
-                named = parser or sniff_input(file)
-
-                def whole(data: bytes, named: str = named) -> int:
-                    return boundary(data, named)
-
-                def hear(sent: Sent, progress: Progress = progress) -> None:
-                    progress.at(sent.bytes)
-
-                sent = send(
-                    pieces(read_records(file, named), source, boundary=whole),
-                    client=client,
-                    url=url,
-                    key=key,
-                    parser=named,
-                    insecure=insecure,
-                    boundary=whole,
-                    progress=hear,
-                    patience=Patience(sleep=_waiting(url)),
-                )
-            refused += len(sent.refused)
+            try:
+                named, sent = _send(name, client, url, key, parser, insecure)
+            except (IntakeError, OSError) as error:  # the other files are none the worse for it
+                failed = True
+                words = error.strerror if isinstance(error, OSError) else None
+                complain(f"{name}: {words.lower() if words else error}; it was not sent to its end")
+                continue
+            failed |= bool(sent.refused)
             if as_json:
                 json_line({"file": name, "accepted": sent.accepted, "repeated": sent.repeated,
                            "parse_errors": sent.parse_errors, "bytes": sent.bytes,
@@ -90,12 +87,49 @@ def command(
             else:
                 say(
                     f"{name}: {sent.accepted} events taken as {named}, {sent.repeated} of them "
-                    f"known already, {sent.parse_errors} kept as plain lines"
+                    f"known already, {sent.parse_errors} not read whole"
                 )
             for refusal in sent.refused:
                 complain(f"{name}: {refusal.size} bytes at {refusal.offset} refused: {refusal.why}")
-    if refused:
+    if failed:
         sys.exit(1)
+
+
+def _send(
+    name: str, client: httpx2.Client, url: str, key: str, parser: str | None, insecure: bool
+) -> tuple[str, Sent]:
+    """Send one file; its format, and what came of it."""
+    from tocsin.intake import boundary, read_records
+    from tocsin.intake.send import Patience, RememberedEnds, identity, pieces, send
+    from tocsin.siem.reading import open_input, sniff_input
+
+    with open_input(name) as file, Progress(name, size_of(name)) as progress:
+        source = identity(file.fileno())
+        ends = None
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            ends = RememberedEnds(Path(user_state_dir("tocsin")) / "sent", url, source)
+        named = parser or sniff_input(file)
+
+        def whole(data: bytes) -> int:
+            return boundary(data, named)
+
+        sent = send(
+            pieces(read_records(file, named), source, boundary=whole, ends=ends),
+            client=client,
+            url=url,
+            key=key,
+            parser=named,
+            insecure=insecure,
+            boundary=whole,
+            progress=lambda sent: progress.at(sent.bytes),
+            patience=Patience(sleep=_waiting(url)),
+        )
+    if ends is not None and ends.failed:
+        complain(
+            f"{ends.failed}: where {name} ended is not remembered; if it grows and is sent again, "
+            "its last lines are stored twice"
+        )
+    return named, sent
 
 
 def _waiting(url: str) -> Callable[[float], None]:

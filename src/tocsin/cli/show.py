@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from tocsin.cli.out import say
 from tocsin.event import Entity, Finding, Incident
 
-__all__ = ["ago", "incident_text", "moment"]
+__all__ = ["ago", "incident_text", "moment", "new_vault"]
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -32,14 +33,14 @@ def incident_text(
     evidence: list[str],
     findings: list[Finding] | None = None,
     runbook: str = "",
-) -> str:
-    """An incident in full, as lines; foreign text in it is still to be escaped."""
+) -> list[str]:
+    """An incident in full, a value a line; foreign text in it is still to be escaped."""
     facts = [
         ("why", incident.reason),
         ("entity", _named(incident.entity)),
         ("when", f"{moment(incident.first_seen)} to {moment(incident.last_seen)}"),
         ("events", f"{incident.count}"),
-        ("rule", incident.rule),
+        ("rule", f"{incident.title} ({incident.rule})"),
         ("owasp", ", ".join(incident.owasp)),
         ("attack", ", ".join(incident.attack)),
         ("also", ", ".join(_named(entity) for entity in incident.related[:8])),
@@ -52,7 +53,16 @@ def incident_text(
     lines += [
         f"  {'runbook' if n == 0 else '':<8} {text}" for n, text in enumerate(runbook.splitlines())
     ]
-    return "\n".join(lines)
+    return lines
+
+
+def new_vault(first_epoch_key: bytes) -> None:
+    """Show the auditor's key, which is never shown again."""
+    say(
+        "this is a new vault; for the auditor, and kept nowhere else, its first epoch key:",
+        f"  {first_epoch_key.hex()}",
+        "keep it on another machine: with `tocsin verify --epoch-key FILE` it proves more (T2)",
+    )
 
 
 def _named(entity: Entity) -> str:

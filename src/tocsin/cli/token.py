@@ -6,7 +6,7 @@ import click
 
 from tocsin.cli.options import data_option, json_option, loaded
 from tocsin.cli.out import json_line, put, say, table
-from tocsin.cli.show import ago
+from tocsin.cli.show import ago, new_vault
 from tocsin.cli.who import who
 
 __all__ = ["command"]
@@ -48,7 +48,7 @@ Examples:
 @data_option
 @json_option
 def create(data: str | None, as_json: bool, **said: str | None) -> None:
-    """Make a key.  It is shown once; only a hash of it is kept."""
+    """Make a key.  It is shown once; only a keyed hash of it is kept."""
     from tocsin.intake import PARSERS
     from tocsin.siem.access import NewToken, access
 
@@ -56,11 +56,14 @@ def create(data: str | None, as_json: bool, **said: str | None) -> None:
         raise click.BadParameter(f"there are {', '.join(sorted(PARSERS))}", param_hint="--parser")
     with access(loaded(data=data).settings, create=True) as house:
         made = house.create_token(NewToken(**said), by=who())  # type: ignore[arg-type]  # click checked them
+        first_key = house.first_epoch_key
     if as_json:
         json_line({"token": made})
-        return
-    put(made)
-    say("keep it safe: it is not shown again")
+    else:
+        put(made)
+        say("keep it safe: it is not shown again")
+    if first_key is not None:
+        new_vault(first_key)
 
 
 @command.command(
@@ -105,10 +108,14 @@ Examples:
 )
 @click.argument("token_id", metavar="ID")
 @data_option
-def revoke(token_id: str, data: str | None) -> None:
+@json_option
+def revoke(token_id: str, data: str | None, as_json: bool) -> None:
     """End a key, within a second."""
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
         house.revoke_token(token_id, by=who())
-    say(f"key {token_id} is revoked")
+    if as_json:
+        json_line({"id": token_id, "revoked": True})
+    else:
+        say(f"key {token_id} is revoked")

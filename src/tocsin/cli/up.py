@@ -11,6 +11,7 @@ import click
 
 from tocsin.cli.options import data_option, loaded
 from tocsin.cli.out import complain, put, say
+from tocsin.cli.show import new_vault
 from tocsin.settings import Follow, Settings
 
 if TYPE_CHECKING:
@@ -110,25 +111,25 @@ def _replace(settings: Settings, **changes: object) -> Settings:
 
 
 def _greet(up: Up) -> None:
+    from tocsin.siem.rulebook import told
+
     at = f"--data {up.data}"
-    ours = len(up.rules.rules) + len(up.rules.correlations)
+    ours = len(told(up.rules))
     say(
-        f"tocsin is up\n"
-        f"  door     http://{up.address}/v1/events   key: tocsin token create --source NAME {at}\n"
-        f"  data     {up.data}\n"
-        f"  key      {up.house.key_place}; keep a copy elsewhere: without it, nothing can be read\n"
-        f"  rules    {ours}\n"
-        f"  look     tocsin tail {at}\n"
-        f"           tocsin incidents list {at}\n"
-        f"           tocsin search 'status:401' {at}\n"
-        f"  prove    tocsin verify {at}"
+        "tocsin is up",
+        f"  door     http://{up.address}/v1/events   key: tocsin token create --source NAME {at}",
+        f"  data     {up.data}",
+        f"  key      {up.house.key_place}; keep a copy elsewhere: without it, nothing can be read",
+        f"  rules    {ours or 'none: nothing is looked for'}",
+        f"  look     tocsin tail {at}",
+        f"           tocsin incidents list {at}",
+        f"           tocsin search 'status:401' {at}",
+        f"  prove    tocsin verify {at}",
     )
     if up.house.vault.first_epoch_key is not None:
-        say(
-            "this is a new vault; for the auditor, and kept nowhere else, its first epoch key:\n"
-            f"  {up.house.vault.first_epoch_key.hex()}\n"
-            "keep it on another machine: with `tocsin verify --epoch-key FILE` it proves more (T2)"
-        )
+        new_vault(up.house.vault.first_epoch_key)
+    for notice in up.notices:
+        complain(notice.words)
     for problem in up.problems:
         complain(f"{problem} (this rule is left out)")
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from tocsin.cli.options import data_option, json_option, loaded
-from tocsin.cli.out import json_line, put
+from tocsin.cli.out import complain, json_line, put
 from tocsin.cli.progress import Progress
-from tocsin.errors import UsageError
-from tocsin.event.escape import visible
+from tocsin.cli.who import who
+from tocsin.errors import TocsinError, UsageError
 
 if TYPE_CHECKING:
     from tocsin.vault.verify import Report
@@ -50,8 +50,10 @@ def command(
 ) -> None:
     """Check that nobody changed the record.
 
-    Reads every byte again, and shares no code with what wrote it.  It says which grade of proof the
-    vault reaches, and what that grade cannot show.
+    Reads every byte again, and shares no code with what wrote it but the tree arithmetic.  It says
+    which grade of proof the vault reaches, and what that grade cannot show.  Nothing is written;
+    but a tocsin that runs on the vault is told when the record was changed, so that it becomes an
+    event and an incident.
     """
     from tocsin.siem.access import SOCKET
     from tocsin.siem.house import key_source
@@ -84,8 +86,25 @@ def command(
     if as_json:
         json_line(_facts(report))
     else:
-        put("\n".join(visible(line) for line in _lines(report)))
+        put(*_lines(report))
+    if report.verdict == "tampered" and answers(place / SOCKET):
+        sys.stdout.flush()
+        _tell(place / SOCKET, report)
     sys.exit(report.exit_code)
+
+
+def _tell(socket: Path, report: Report) -> None:
+    """Let the tocsin that runs there put it on the record."""
+    from tocsin.siem.access import Verified
+    from tocsin.siem.local import Remote
+
+    found = [p for p in report.problems if not p.unread]
+    first = f"{found[0].rule} {found[0].file} {found[0].place}: {found[0].message}"
+    try:
+        with Remote(socket) as remote:
+            remote.verified(Verified(len(found), first), by=who())
+    except TocsinError as error:
+        complain(f"no event could be written about it: {error}")
 
 
 def _hex(path: str | None) -> bytes | None:

@@ -144,7 +144,8 @@ class Engine:
     def step(
         self, state: State, entries: Entries, now: int | None = None
     ) -> tuple[State, list[Finding]]:
-        """Take *entries*; return findings that are new or have grown.
+        """Take *entries*; return findings that are new or have grown, in the order of the events
+        that opened them: the same order, however the entries were cut.
 
         *now* is the wall clock, for windows that must close although nothing arrives; a replay
         leaves it out.
@@ -233,11 +234,12 @@ class Engine:
         if entries is not None and len(entries):
             _read(state.trackers.values(), entries)
         newest = state.watermark.newest
-        return [
-            finding(tracker.rule, identity, tracker.group, episode)
+        told = [
+            (episode.opened_seq, finding(tracker.rule, identity, tracker.group, episode))
             for identity, tracker in state.trackers.items()
             for episode in tracker.window.episodes.tell(newest, everything=everything)
         ]
+        return [found for _, found in sorted(told, key=lambda one: one[0])]
 
     def behind(self, state: State) -> bool:
         """Whether some rule has not seen what others have: it is new, or was edited."""

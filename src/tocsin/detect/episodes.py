@@ -37,6 +37,7 @@ class Episode(Struct, kw_only=True, gc=False):
     slot: int
     key: str
     first_seq: int  #: seq of the first evidence: with rule and entity, what its id is made of
+    opened_seq: int = 0  #: seq of the event that opened it
     first_seen: int
     last_seen: int
     until: int  #: event time up to which events join
@@ -144,6 +145,7 @@ class Episodes:
             slot=slot,
             key=key,
             first_seq=seqs[0],
+            opened_seq=max(seqs) if read is None else read,
             first_seen=times[0],
             last_seen=times[-1],
             until=crossed + self.quiet_ns,

@@ -78,7 +78,8 @@ def _by_hyperscan(pattern: str, flags: str) -> Callable[[str], bool]:
     try:
         database.compile(expressions=[pattern.encode()], ids=[0], flags=[mode])
     except hyperscan.error as error:
-        raise Refused(f"no linear engine can run it ({str(error).rstrip('.').lower()})") from error
+        why = str(error).rstrip(".").lower()
+        raise Refused(f"can be run by no linear engine ({why})") from error
 
     def search(text: str) -> bool:
         hits: list[int] = []

@@ -443,7 +443,7 @@ def _culprit(document: _Document) -> tuple[str, ...]:
 
 def _say(error: Exception) -> str:
     """pySigma's sentence in our manner."""
-    text = _first_line(error)
+    text = _first_line(error).replace("doesn't supports", "does not support")
     return f"{text[:1].lower()}{text[1:]}; correct it as the Sigma specification says"
 
 

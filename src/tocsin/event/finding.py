@@ -83,13 +83,14 @@ class Note(Struct, frozen=True, kw_only=True, gc=False):
     by: str
     action: str  #: opened, grew, acknowledged, closed, reopened, commented, notified ...
     text: str = ""
+    id: str = ""  #: of the decision that it notes; the same when that is done again from the record
 
 
 class Incident(Struct, frozen=True, kw_only=True, gc=False):
     """Findings about one entity, close in time, that one person works on together."""
 
     id: str
-    rule: str  #: the rule of the most severe finding
+    rule: str  #: the leading finding's
     title: str
     severity: Severity
     status: Status
@@ -105,6 +106,7 @@ class Incident(Struct, frozen=True, kw_only=True, gc=False):
     evidence: tuple[int, ...]
     risk: int
     findings: tuple[str, ...]  #: ids of the findings inside
+    lead: str = ""  #: id of the one that gives rule, title and reason
     counts: dict[str, int] = {}  #: events by rule; several rules may have counted the same event
     owner: str | None = None
     close_reason: CloseReason | None = None

@@ -72,7 +72,9 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     object_type: str | None = None
     objects: tuple[str, ...] | None = None
+    via: str | None = None
     fields_in: tuple[str, ...] | None = None
+    fields_out: tuple[str, ...] | None = None
     sensitive: tuple[str, ...] | None = None
 
     db_system: str | None = None

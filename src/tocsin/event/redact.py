@@ -317,7 +317,7 @@ def _is_obvious(key: Any, item: Any) -> bool:
     if held is str:
         return len(item) <= _SHORT and (item in _CLEAN or _OBVIOUS.fullmatch(item) is not None)
     if held is int or held is float:
-        return -(10**9) < item < 10**9
+        return bool(-(10**9) < item < 10**9)
     return held is bool or item is None
 
 

@@ -67,7 +67,7 @@ def _table() -> tuple[Column, ...]:
         c("kind", _TEXT, "what", _, "metadata.event_code", "event.action", "event.name", "signature", "evt.name", None, "what happened: an OWASP Logging Vocabulary name, or request, query, log"),
         c("outcome", _TEXT, "what", _, "status", "event.outcome", "event.outcome", "action", "evt.outcome", None, "success, failure or unknown: what really came of it, whatever the status says"),
         c("outcome_source", _TEXT, "what", _, None, None, None, None, None, None, "who says so: event, framework, body, login_profile or status"),
-        c("reason", _TEXT, "what", _, "status_detail", "event.reason", "tocsin.reason", "reason", "evt.reason", None, "class of failure: bad_credentials, unknown_user, locked, expired_token, bad_token, forbidden, validation, not_found, conflict, rate_limited, upstream, internal"),
+        c("reason", _TEXT, "what", _, "status_detail", "event.reason", "tocsin.reason", "reason", "evt.reason", None, "class of failure: no_credentials, bad_credentials, unknown_user, locked, expired_token, bad_token, forbidden, validation, not_found, conflict, rate_limited, upstream, internal"),
         c("severity", _TEXT, "what", _, "severity", "log.level", "severityText", "severity", "status", None, "debug, info, warn, error or critical, as the source sees it"),
         c("message", _TEXT, "what", P, "message", "message", "body", "body", "message", None, "the source's words, redacted"),
         c("error_type", _TEXT, "what", _, None, "error.type", "exception.type", "error_code", "error.kind", None, "class of the exception or the database's error code"),
@@ -110,7 +110,9 @@ def _table() -> tuple[Column, ...]:
 
         c("object_type", _TEXT, "objects", _, "resources.type", "tocsin.object.type", "tocsin.object.type", "object_category", "tocsin.object.type", None, "type of the objects touched: order"),
         c("objects", _TEXTS, "objects", P, "resources.uid", "tocsin.object.ids", "tocsin.object.ids", "object_id", "tocsin.object.ids", None, "keyed hashes of the ids of the objects touched"),
+        c("via", _TEXT, "objects", _, None, "tocsin.via", "tocsin.via", None, "tocsin.via", None, "how the objects were touched: list, detail, create, update or delete"),
         c("fields_in", _TEXTS, "objects", _, None, "tocsin.fields_in", "tocsin.fields_in", None, "tocsin.fields_in", None, "names of the keys in the request body, never the values"),
+        c("fields_out", _TEXTS, "objects", _, None, "tocsin.fields_out", "tocsin.fields_out", None, "tocsin.fields_out", None, "names of the keys in the answer that matter: admin, password, balance"),
         c("sensitive", _TEXTS, "objects", _, None, "tocsin.sensitive", "tocsin.sensitive", None, "tocsin.sensitive", None, "data classes seen in the answer, as class:count, never the values"),
 
         c("db_system", _TEXT, "database", _, "database.type", "tocsin.db.system", "db.system.name", "vendor_product", "db.system", None, "postgresql, mysql, mariadb ..."),

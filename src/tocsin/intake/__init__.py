@@ -4,7 +4,7 @@ from tocsin.intake.origin import Origin
 from tocsin.intake.parse import parse
 from tocsin.intake.parsers import PARSERS, Parser
 from tocsin.intake.records import boundary, read_records
-from tocsin.intake.sniff import sniff
+from tocsin.intake.sniff import Sniffer, sniff
 from tocsin.intake.tail import Chunk, Gap, Tail
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Gap",
     "Origin",
     "Parser",
+    "Sniffer",
     "Tail",
     "boundary",
     "parse",

@@ -10,7 +10,6 @@ import re
 import secrets
 import time
 from hashlib import blake2b
-from ipaddress import IPv6Address
 
 import msgspec
 import polars as pl
@@ -18,10 +17,12 @@ import polars as pl
 from tocsin.event.batch import SCHEMA, Batch
 from tocsin.event.kinds import LEVELS, Kind, read_kind
 from tocsin.event.redact import marker
+from tocsin.event.signatures import PROBES
 from tocsin.event.sql import fingerprint, without_literals
 from tocsin.intake.columns import canonical, constant, put
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import LAYERS
+from tocsin.intake.parsers.addresses import HOST, address, addresses, are_v4
 from tocsin.intake.redact import redact_frame
 from tocsin.intake.scan import joined
 from tocsin.intake.signatures import mark
@@ -61,10 +62,13 @@ def admit(
     should be recognised.  *now* (ns) stands in where ``observed`` is missing.  Rows are neither
     added nor lost, and keep their order.
     """
+    probes = [frame[name] for name in PROBES if name in frame.columns]
     frame = _times(_known(frame), time.time_ns() if now is None else now)
     frame = _addresses(_users(_false_tags(frame, origin)))
     frame = _hash_ids(frame, key or _PROCESS_KEY)
-    frame = redact_frame(_statements(mark(frame)))
+    # What an app hands over to be searched for attacks is seen here, and nowhere after.
+    marked = mark(put(frame, *probes)).drop(PROBES, strict=False)
+    frame = redact_frame(_statements(marked))
     frame = _kinds(_origin(frame, origin))
     return Batch(canonical(_tags(_severity(frame)).get_columns()))
 
@@ -120,8 +124,10 @@ def _statements(frame: pl.DataFrame) -> pl.DataFrame:
     rows = frame["db_statement"].is_not_null()
     if not rows.any():
         return frame
-    seen = frame["db_statement"].unique().drop_nulls().to_list()
-    prints = {text: fingerprint(text) for text in seen}
+    seen = frame["db_statement"].unique().drop_nulls()
+    # A key that is printed into a statement reads as a comment: secrets go first.
+    bare = redact_frame(seen.to_frame())["db_statement"]
+    prints = {text: fingerprint(clean) for text, clean in zip(seen, bare, strict=True)}
     changes = [pl.col("db_statement").replace(prints)]
     for name in ("message", "raw", "error_message"):
         if name in frame.columns:
@@ -151,7 +157,8 @@ def _origin(frame: pl.DataFrame, origin: Origin) -> pl.DataFrame:
             elif old.null_count():
                 frame = put(frame, old.fill_null(pl.lit(value)))
     if origin.peer_ip is not None:
-        given = _address(origin.peer_ip)
+        seen = address(origin.peer_ip)
+        given = seen[0] if seen else origin.peer_ip
         frame = _claims(frame, "peer_ip", given)
         if "client_ip" in frame.columns:
             same = pl.col("client_ip").eq_missing(pl.lit(given))
@@ -223,31 +230,25 @@ def _users(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _addresses(frame: pl.DataFrame) -> pl.DataFrame:
-    """One way of writing each IPv6 address, and IPv4 for what is IPv4 inside IPv6."""
+    """Addresses in their one spelling; what is none stands in no column of addresses."""
     for name in ("client_ip", "peer_ip"):
-        if name not in frame.columns or b":" not in joined(frame[name]):
+        if name not in frame.columns or are_v4(frame[name]):
             continue
-        seen = frame[name].unique().drop_nulls().to_list()
-        new = {a: plain for a in seen if ":" in a and (plain := _address(a)) != a}
-        if new:
-            frame = put(frame, frame[name].replace(new))
+        given = frame[name]
+        found = addresses(given)
+        frame = put(frame, found["ip"].alias(name))
+        if name == "client_ip" and found["port"].is_not_null().any():
+            ports = found["port"].alias("client_port")
+            if "client_port" in frame.columns:
+                own = frame["client_port"]
+                ports = own.zip_with(own.is_not_null(), ports)
+            frame = put(frame, ports)
+        false = given.is_not_null() & found["ip"].is_null()
+        if false.any():
+            is_host = given.str.contains(f"^{HOST}$") & (name == "client_ip")
+            frame = _note(frame, false & is_host, "client_host", given)
+            frame = _note(frame, false & ~is_host, f"claimed_{name}", given)
     return frame
-
-
-def _address(text: str) -> str:
-    """*text* in its one form; what is no IPv6 address stays as it is.
-
-    >>> _address("2001:DB8:0::1"), _address("::ffff:192.0.2.1"), _address("010.0.0.1")
-    ('2001:db8::1', '192.0.2.1', '010.0.0.1')
-    """
-    if ":" not in text:
-        return text
-    bare = text[1:-1] if text[0] == "[" and text[-1] == "]" else text
-    try:
-        address = IPv6Address(bare)
-    except ValueError:
-        return text
-    return str(address.ipv4_mapped or address)
 
 
 def _claims(frame: pl.DataFrame, name: str, truth: str) -> pl.DataFrame:

@@ -6,7 +6,7 @@ frame.  Where the columns exist already, that is most of the cost of a batch of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
@@ -37,12 +37,13 @@ def constant(name: str, value: str, height: int) -> pl.Series:
     return pl.Series(name, [value], dtype=pl.String).new_from_index(0, height)
 
 
-def canonical(columns: Iterable[pl.Series]) -> pl.DataFrame:
-    """Canonical order, canonical types, and no column without a value."""
+def canonical(columns: Iterable[pl.Series], *, also: Sequence[str] = ()) -> pl.DataFrame:
+    """Canonical order, canonical types, and no column without a value; then those in *also*."""
     found = {column.name: column for column in columns}
     kept = [
         found[name].cast(dtype) if found[name].dtype != dtype else found[name]
         for name, dtype in SCHEMA.items()
         if name in found and (name in _ALWAYS or found[name].null_count() < len(found[name]))
     ]
+    kept += [found[name] for name in also if name in found]
     return pl.DataFrame(kept)

@@ -13,6 +13,7 @@ import polars as pl
 
 from tocsin.errors import Malformed, TooLarge
 from tocsin.event import NAMES
+from tocsin.intake.parsers.aliases import resolve
 
 __all__ = ["first_fault", "to_lines"]
 
@@ -20,7 +21,8 @@ _WAY_OUT = "correct it, or send with ?on_error=keep to have such lines kept as p
 _COMMAS = 10  # for each element that a limit allows; an event has some twenty
 _BYTE = re.compile(r" ?\(byte (\d+)\)")
 # How a parser speaks when one key is to blame: the key, and words of its own about it.
-_NAMED = re.compile(r"([a-z_]+): (not [a-z ]+)")
+_NAMED = re.compile(r"([a-z_]+): (not [A-Za-z ]+|stands twice)")
+_TWICE = re.compile(r".*?: stands twice", re.S)
 
 
 def to_lines(body: bytes, *, limit: int) -> bytes:
@@ -74,11 +76,14 @@ def _reason(error: Exception) -> tuple[str, int]:
     return f"{_BYTE.sub('', text)} at byte {found[1]}", int(found[1])
 
 
-def first_fault(body: bytes, lines: bytes, frame: pl.DataFrame, parser: str) -> Malformed | None:
+def first_fault(
+    body: bytes, lines: bytes, frame: pl.DataFrame, parser: str, *, array: bool
+) -> Malformed | None:
     """What to tell the sender about the first row of *frame* that has a ``parse_error``.
 
-    *lines* is *body* itself, or what ``to_lines`` made of it.  Of the parser's words only those are
-    told that cannot quote the line.
+    *lines* are those that *frame* was read from: the first ones of *body*, or, if that is an
+    *array*, of what ``to_lines`` made of it.  Of the parser's words only those are told that cannot
+    quote the line.
     """
     if "parse_error" not in frame.columns:
         return None
@@ -92,17 +97,21 @@ def first_fault(body: bytes, lines: bytes, frame: pl.DataFrame, parser: str) -> 
             f"record {row + 1} is not in the format {parser}; {_WAY_OUT}", line=row + 1
         )
     number, line = numbered[row]
-    if lines is not body:
+    place = f"line {number}"
+    if array:
         number = _line_of_element(body, row)
+        place = f"element {row + 1}, at line {number}"
     field, fault = _named(str(frame["parse_error"][row])) or (None, _fault(line, parser))
-    return Malformed(f"line {number}: {fault}; {_WAY_OUT}", line=number, field=field)
+    return Malformed(f"{place}: {fault}; {_WAY_OUT}", line=number, field=field)
 
 
-def _named(words: str) -> tuple[str, str] | None:
+def _named(words: str) -> tuple[str | None, str] | None:
+    """The field that is to blame, if it is one of ours, and what is wrong with it."""
     found = _NAMED.match(words)
-    if not found or found[1] not in NAMES:
-        return None
-    return found[1], f'"{found[1]}" is {found[2].rstrip()}'
+    if found and (found[1] in NAMES or resolve(found[1], "tocsin")):
+        fault = found[2].rstrip()
+        return found[1], f'"{found[1]}" {fault if fault.startswith("stands") else f"is {fault}"}'
+    return (None, "a key stands twice") if _TWICE.match(words) else None
 
 
 def _fault(line: bytes, parser: str) -> str:

@@ -47,6 +47,8 @@ __all__ = ["NATIVE", "Accept", "Receipt", "Road", "Sender", "app", "receiver"]
 
 logger = logging.getLogger(__name__)
 
+_LOOK_SECONDS = 1.0  # between two looks whether the sender is still there
+_BUSY_SECONDS = 5.0  # after which a sender may find us less busy
 _LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/x-jsonlines"})
 _ARRAY = "application/json"
 _TEXT = "text/plain"
@@ -85,6 +87,11 @@ class Receipt(Protocol):
     @property
     def repeated(self) -> bool:
         """The batch id was known: these are the rows of then, and nothing was added."""
+        ...
+
+    @property
+    def same(self) -> bool:
+        """Whether the body of then was this one, as far as is known."""
         ...
 
 
@@ -210,9 +217,13 @@ class _Door:
                 options.batch_id,
                 self._clock(),
             )
-            stored, rows, parse_errors = await self._in_worker(job)
+            stored, rows, parse_errors = await self._in_worker(request, job)
             receipt = None if stored is None else await self._durable(stored)
-        if receipt is not None and receipt.repeated and receipt.rows != rows:
+        if (
+            receipt is not None
+            and receipt.repeated
+            and (receipt.rows, receipt.same) != (rows, True)
+        ):
             raise Refused(
                 409,
                 f"this batch id was used for another batch, of {receipt.rows} events; nothing of "
@@ -282,14 +293,29 @@ class _Door:
             ) from error
         return b"".join(parts)
 
-    async def _in_worker(self, job: Job) -> Outcome[Receipt]:
+    async def _in_worker(self, request: Request, job: Job) -> Outcome[Receipt]:
+        """Have *job* read, for as long as the sender is there, and no longer than it may take."""
         if self._working >= self._limits.workers + self._limits.queued:
             raise Pushback("every worker is taken")
         self._working += 1
-        work = asyncio.wrap_future(self._workers.submit(job))
+        ticket = self._workers.submit(job)
+        work = asyncio.wrap_future(ticket.done)
         # Counted until the thread is done, even if nobody waits for it any more.
         work.add_done_callback(self._worked)
-        return await asyncio.shield(work)
+        until = asyncio.get_running_loop().time() + self._limits.read_seconds
+        try:
+            while True:
+                done, _ = await asyncio.wait([work], timeout=_LOOK_SECONDS)
+                if done:
+                    return work.result()
+                if await request.is_disconnected():
+                    raise ClientDisconnect
+                if asyncio.get_running_loop().time() > until:
+                    raise Pushback("other bodies take too long", retry_after=_BUSY_SECONDS)
+        finally:
+            # A crash of the sender, or our own haste, leaves a body that is not read to its end;
+            # what was stored of it by then is recognised when it is sent again.
+            ticket.leave()
 
     def _worked(self, work: asyncio.Future[Outcome[Receipt]]) -> None:
         self._working -= 1

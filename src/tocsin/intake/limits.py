@@ -23,6 +23,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     #: fewer threads more bodies wait to be read as one, which is cheaper for each.
     workers: int = max(1, (os.cpu_count() or 1) // 2)
     queued: int = 1_000  #: bodies that may wait for a worker; ``waiting_bytes`` bounds their size
+    read_seconds: float = 60.0  #: longest wait for a body to be read, others' turns included
     store_seconds: float = 30.0  #: longest wait for the vault to make a batch durable
 
     connections: int = 1_000  #: open at once; the longest idle one makes room for a new one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, cast
 
 import zstandard
@@ -40,8 +40,14 @@ def boundary(data: bytes, parser: str) -> int:
     return whole if whole or len(data) <= LIMIT else len(data)
 
 
-def read_records(file: BinaryIO, parser: str, *, chunk: int = CHUNK) -> Iterator[bytes]:
+def read_records(
+    file: BinaryIO, parser: str | Callable[[bytes], str], *, chunk: int = CHUNK
+) -> Iterator[bytes]:
     """Chunks of whole records from *file*, which may be compressed with gzip or zstd.
+
+    *parser* says where a record ends; it may also be asked, with what was read, as a ``Sniffer``
+    can be.  Where a file begins without a line feed but with carriage returns, as old Macs and some
+    tools write, those end its lines, and are handed on as line feeds.
 
     A line longer than 1 MiB is cut while it is read, so no line can fill the memory.  An archive
     that ends early or is damaged yields all that can be read of it; then comes :class:`Malformed`.
@@ -49,7 +55,7 @@ def read_records(file: BinaryIO, parser: str, *, chunk: int = CHUNK) -> Iterator
     held = bytearray()
     skipping = False
     broken: Malformed | None = None
-    blocks = _blocks(file)
+    blocks = _line_feeds(_blocks(file))
     while True:
         try:
             block = next(blocks, None)
@@ -64,7 +70,9 @@ def read_records(file: BinaryIO, parser: str, *, chunk: int = CHUNK) -> Iterator
             block, skipping = block[end + 1 :], False
         held += block
         if len(held) >= chunk or (len(held) > LIMIT and b"\n" not in held):
-            data, held, skipping = _take(bytes(held), parser)
+            whole = bytes(held)
+            named = parser if isinstance(parser, str) else parser(whole)
+            data, held, skipping = _take(whole, named)
             if data:
                 yield data
     if held:
@@ -83,6 +91,15 @@ def _take(held: bytes, parser: str) -> tuple[bytes, bytearray, bool]:
     if len(rest) > LIMIT and b"\n" not in rest:
         return held[: whole + LIMIT + 1] + b"\n", bytearray(), True
     return held[:whole], bytearray(rest), False
+
+
+def _line_feeds(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """*blocks* with line feeds at the ends of their lines."""
+    translate = None
+    for block in blocks:
+        if translate is None:
+            translate = b"\r" in block and b"\n" not in block
+        yield block.replace(b"\r", b"\n") if translate else block
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

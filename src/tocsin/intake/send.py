@@ -2,11 +2,13 @@
 
 Each piece carries a batch id made of where it comes from and what it says.  So a piece that was
 taken, but whose answer was lost, is recognised by the vault, and running the same file twice stores
-it once.  Of a file that has grown since, only the last piece of then is stored again.
+it once.  Where a run ended is remembered, and the next one cuts there again: of a file that has
+grown since, only what is new is stored.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import random
@@ -14,6 +16,8 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx2
@@ -22,11 +26,23 @@ import zstandard
 from isal import igzip
 from msgspec import Struct
 
-from tocsin.errors import DeliveryError, UsageError
+from tocsin.errors import DeliveryError, Malformed, UsageError
 
-__all__ = ["Patience", "Piece", "Refusal", "Sent", "identity", "line_end", "pieces", "send"]
+__all__ = [
+    "Ends",
+    "Patience",
+    "Piece",
+    "Refusal",
+    "RememberedEnds",
+    "Sent",
+    "identity",
+    "line_end",
+    "pieces",
+    "send",
+]
 
 _PIECE_BYTES = 1 << 20
+_REMEMBERED_SECONDS = 180 * 86_400  # that an input is remembered after it was sent last
 _LONGEST = 4  # a record may take a piece doubled so often, and is cut beyond that
 _LATER = frozenset({408, 425, 429, 500, 502, 503, 504})  # the same again may be taken
 _BAD_KEY = frozenset({401, 403})
@@ -87,29 +103,114 @@ def line_end(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
+class Ends(Protocol):
+    """Where earlier runs over an input ended."""
+
+    def after(self, offset: int) -> int | None:
+        """The first such place behind *offset*."""
+        ...
+
+    def add(self, offset: int) -> None:
+        """This run ends here: written down before the last piece is sent."""
+        ...
+
+
+class RememberedEnds:
+    """Ends in a small file of the user's, one for each input and door.
+
+    Only a help: without it the last lines of a file that has grown are stored again.
+    """
+
+    def __init__(self, folder: Path, url: str, source: str) -> None:
+        self._path = folder / sha256(f"{url}\n{source}".encode()).hexdigest()[:40]
+        self.failed = ""  #: why it cannot be remembered, if so
+        try:
+            self._ends = msgspec.json.decode(self._path.read_bytes(), type=list[int])
+        except (OSError, msgspec.MsgspecError):
+            self._ends = []
+
+    def after(self, offset: int) -> int | None:
+        """The first end behind *offset*."""
+        return next((end for end in self._ends if end > offset), None)
+
+    def add(self, offset: int) -> None:
+        """Remember *offset*; a crash leaves what was remembered before."""
+        if offset in self._ends:
+            return
+        self._ends = sorted([*self._ends, offset])
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _prune(self._path.parent)
+            temporary.write_bytes(msgspec.json.encode(self._ends))
+            temporary.replace(self._path)
+        except OSError as error:
+            self.failed = f"{self._path.parent}: {(error.strerror or str(error)).lower()}"
+
+
+def _prune(folder: Path) -> None:
+    """Forget inputs that nobody has sent for long."""
+    oldest = time.time() - _REMEMBERED_SECONDS
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
 def pieces(
     chunks: Iterable[bytes],
     source: str,
     *,
     size: int = _PIECE_BYTES,
     boundary: Callable[[bytes], int] = line_end,
+    ends: Ends | None = None,
 ) -> Iterator[Piece]:
     """*chunks* cut anew into whole records, about *size* bytes each.
 
-    Where the cuts fall depends on the bytes only, not on how they arrived.  *boundary* tells how
-    many of the first bytes are whole records.  A record far longer than a piece, which no door
-    would take, is cut, and the door keeps the parts as plain lines.
+    Where the cuts fall depends on the bytes and on *ends* only, not on how they arrived: a place
+    where an earlier run ended is cut again, so that what was sent then is recognised.  *boundary*
+    tells how many of the first bytes are whole records.  A record far longer than a piece, which no
+    door would take, is cut, and the door keeps the parts as plain lines.
     """
     rest, offset = b"", 0
-    for part in _small(chunks, size):
+    broken: Malformed | None = None
+    parts = _small(chunks, size)
+    while True:
+        try:
+            part = next(parts, None)
+        except Malformed as error:  # of an archive that is cut short: what came before it counts
+            part, broken = None, error
+        if part is None:
+            break
         rest += part
-        while len(rest) >= size and (cut := _cut(rest, size, boundary)):
+        while cut := _next_cut(rest, offset, size, boundary, ends):
             yield Piece(source, offset, rest[:cut])
             rest, offset = rest[cut:], offset + cut
-    while rest:
-        cut = _cut(rest, size, boundary) or len(rest)
-        yield Piece(source, offset, rest[:cut])
-        rest, offset = rest[cut:], offset + cut
+    whole = boundary(rest)
+    if ends is not None and whole:
+        ends.add(offset + whole)
+    # A line without its end may be being written: it goes alone, so that the rest is known again.
+    for tail in (rest[:whole], rest[whole:]):
+        left = tail
+        while left:
+            cut = _cut(left, size, boundary) or len(left)
+            yield Piece(source, offset, left[:cut])
+            left, offset = left[cut:], offset + cut
+    if broken is not None:
+        raise broken
+
+
+def _next_cut(
+    data: bytes, offset: int, size: int, boundary: Callable[[bytes], int], ends: Ends | None
+) -> int:
+    """Where the first piece of *data*, which begins at *offset*, ends; 0: more bytes are needed."""
+    cut = _cut(data, size, boundary) if len(data) >= size else 0
+    end = ends.after(offset) if ends is not None else None
+    while ends is not None and end is not None and end - offset <= (cut or len(data)):
+        if boundary(data[: end - offset]) == end - offset:
+            return end - offset
+        end = ends.after(end)  # of another content: no record ends there
+    return cut
 
 
 def _small(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
 """Serve applications on TCP and unix sockets, with a deadline for all that a client may delay.
 
-uvicorn has no deadline for headers, no bound on their size, and answers "too many connections" only
-after it has read them.  The protocol class here adds these; everything else is uvicorn's.
+uvicorn has no deadline for headers, no bound on their size, answers "too many connections" only
+after it has read them, takes what follows the headers of an ``Upgrade`` for another request, and
+adds trailers to the headers.  The protocol class here mends these; everything else is uvicorn's.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+import httptools
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
@@ -293,7 +295,11 @@ class _Protocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(memoryview(data))
+        except httptools.HttpParserError:
+            self.send_400_response("")
         if self._in_head and self._head_bytes > self._limits.head_bytes:
             self._say_and_close(431, "the headers are too large")
 
@@ -306,19 +312,34 @@ class _Protocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count, and stop the parser at the bound; it then asks for ``send_400_response``."""
+        """Count, and stop the parser at the bound; it then raises in :meth:`data_received`.
+
+        A trailer is passed over (RFC 9110, 6.5.1): whose key a request shows, and how its body is
+        to be read, was decided before the body.
+        """
+        if not self._in_head:
+            return
         super().on_header(name, value)
         if len(self.headers) > self._limits.headers:
             self._refuse(431, "there are too many headers")
 
     def on_headers_complete(self) -> None:
         """The request is known: it is the application's deadlines that hold from here."""
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(400, "this is no proxy")
         self._in_head = False
         head = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if head > self._limits.head_bytes:
             self._refuse(431, "the headers are too large")
+        if self.parser.should_upgrade():
+            return  # it comes again, without that
         self._no_wait()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request has ended, unless the parser stopped behind its headers for an upgrade."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  the name is uvicorn's
         """Answer a request that is no HTTP, or over a bound, in the form of all our answers."""
@@ -331,6 +352,29 @@ class _Protocol(HttpToolsProtocol):
             self._wait(self._limits.keep_alive_seconds + self._limits.header_seconds)
 
     # Ours.
+
+    def _feed(self, data: memoryview) -> None:
+        """Parse *data*, in which an ``Upgrade`` means nothing: only HTTP/1.1 is spoken here.
+
+        The parser stops behind the headers of such a request, as if no body came.  So another one
+        is given the same headers without that, and then goes on.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+                self.parser.feed_data(head)
+                data = data[stopped.args[0] :]
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([b"%s %s HTTP/%s" % (method, self.url, version), *lines, b"", b""])
 
     def drop(self) -> None:
         """Cut the connection off."""

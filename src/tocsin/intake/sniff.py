@@ -1,4 +1,4 @@
-"""Telling which parser a log wants, from its first lines."""
+"""Telling which parser a log wants, from its lines; and for a stream, from all it said so far."""
 
 from __future__ import annotations
 
@@ -10,74 +10,144 @@ import msgspec
 
 from tocsin.errors import Malformed
 from tocsin.event import NAMES, read_kind
+from tocsin.intake.parsers.envelope import opened, together
 from tocsin.intake.parsers.kv import PAIR
-from tocsin.intake.parsers.lines import BOM
-from tocsin.intake.parsers.objects import SYSLOG
+from tocsin.intake.parsers.lines import BOM, Lines
 
-__all__ = ["sniff"]
+__all__ = ["Sniffer", "sniff"]
 
 _BYTES = 64 << 10
 _LINES = 50
 #: Share of the lines that must agree.
 _AGREE = 0.6
+#: Share of the lines, and least number of them, that are asked again when all are plain text.
+_END, _LEAST = 0.25, 10
+#: Lines that have to have wanted a format before lines that want none are read as it, too.
+_SURE = 10
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\r\x1b")) + b"\x7f"
 
 _ACCESS = re.compile(
-    rb"(?:\S+ ){1,3}.*?\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
+    rb"(?:\S+ ){1,3}.*?\[(?:\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
+    rb"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[^]\[ ]*)\] "
     rb'".*?" \d{3} (?:\d+|-)( "|$)?'
 )
 _PER_HOST = re.compile(rb"[A-Za-z]\S* [0-9a-fA-F]*[.:][0-9a-fA-F.:]* ")
-_NGINX_ERROR = re.compile(rb"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \[[a-z]+\] \d+#\d+: ")
+_NGINX_ERROR = re.compile(rb"(?:\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )?\[[a-z]+\] \d+#\d+: ")
 _APACHE_ERROR = re.compile(
     rb"\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4}\] \["
 )
 _PG_CSV = re.compile(
     rb'\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+ [^,"]{1,12},(?:"[^"]*")?,(?:"[^"]*")?,\d+,(?:"[^"]*")?,'
 )
-_HEADER = re.compile(
-    rb"(?:<\d{1,3}>)?(?:1 )?"
-    rb"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:?\d\d)) "
-    rb"(?:\S+ )?[A-Za-z][\w./-]*(?:\[\d+\])?: "
-)
-
 _NGINX_KEYS = frozenset(
     "remote_addr request_uri body_bytes_sent http_user_agent http_referer time_local time_iso8601 "
     "msec request_time upstream_response_time upstream_addr remote_user request_method "
     "request_length bytes_sent http_x_forwarded_for ssl_protocol rt urt uri args xff "
     "req_bytes resp_bytes body_bytes".split()
 )
+_PLAIN = "text"
 _JSON = frozenset({"tocsin", "nginx_json", "pg_json", "json"})
+#: Parsers that read each other's lines, under one of them.
+_KIN = {"apache": "nginx", "tocsin": "json", "nginx_json": "json"}
 _decode = msgspec.json.Decoder().decode
 
 
-def sniff(head: bytes) -> str:
-    """Name of the parser for a log that begins with *head* (already decompressed).
+def sniff(data: bytes) -> str:
+    """Name of the parser for a log that begins with *data* (already decompressed).
 
-    The first 50 lines vote and most must agree; where they do not, it is plain ``text``.  What is
-    no text at all raises :class:`Malformed`.
+    The first 50 lines vote and most must agree.  Where they do not, the last ones do, since many
+    programs greet before they log; where those do not either, it is plain ``text``.  What is no
+    text at all raises :class:`Malformed`.
 
     >>> sniff(b'{"level": "info", "msg": "hello"}')
     'json'
     """
-    lines = _lines(_text(head[:_BYTES]), whole=len(head) <= _BYTES)
+    return _told(data)[0]
+
+
+class Sniffer:
+    """The format of one stream, chunk by chunk: ask it for each chunk, in their order.
+
+    ``parser`` names the parser for the next chunk, which must be whole records.  The contract:
+
+    - A chunk whose lines agree on a format is read as that, whatever came before: a banner does not
+      make a log plain text, and a file that changes its format is read on.  Formats that one parser
+      reads, or that are each JSON lines of some make, count as one; the one that most lines wanted
+      is named.
+    - A chunk whose lines agree on none is read as the format that most lines before wanted, if at
+      least ten did.  (What of it is not in that format is kept as ``log`` and says so.)  Else it
+      is ``text``, which is never more than a guess: the next chunk is asked again.
+    - :class:`Malformed` is raised only as long as nothing but such chunks was seen: a run of zeros
+      in the middle does not end a log.
+
+    A format that was *named* is not asked about.
+    """
+
+    def __init__(self, named: str | None = None) -> None:
+        self._named = named
+        self._wanted = Counter[str]()
+        self._begun = False
+
+    def parser(self, data: bytes) -> str:
+        """The parser for *data*, the next chunk of the stream."""
+        if self._named is not None:
+            return self._named
+        try:
+            found, lines = _told(data)
+        except Malformed:
+            if not self._begun:
+                raise
+            found, lines = _PLAIN, 0
+        self._begun |= lines > 0
+        if found == _PLAIN:
+            likely = self._wanted.most_common(1)
+            return likely[0][0] if likely and likely[0][1] >= _SURE else _PLAIN
+        self._wanted[found] += lines
+        kin = [name for name in self._wanted if _KIN.get(name, name) == _KIN.get(found, found)]
+        return max(kin, key=self._wanted.__getitem__)
+
+
+def _told(data: bytes) -> tuple[str, int]:
+    """The parser for *data* and how many lines asked for it."""
+    lines = _lines(_text(data[:_BYTES]), whole=len(data) <= _BYTES)
     if not lines:
-        return "text"
+        return _PLAIN, 0
+    found = _verdict(lines[:_LINES])
+    if found[0] == _PLAIN:
+        if len(data) > _BYTES:
+            lines = _lines(data[-_BYTES:], whole=True)[1:]  # the first was cut in the middle
+        last = max(_LEAST, round(_END * len(lines)))
+        if len(lines) > last or len(data) > _BYTES:
+            again = _verdict(lines[-min(last, _LINES) :])
+            return again if again[0] != _PLAIN else found
+    return found
+
+
+def _verdict(lines: list[bytes]) -> tuple[str, int]:
+    """What most of *lines* want, and how many do."""
+    seals = list(opened(Lines(b"\n".join(lines)), "UTC", 0))
+    if seals:
+        lines = together(seals[-1].inner).plain()
+    if not lines:
+        return _PLAIN, 0
     votes = Counter(_vote(line) for line in lines)
+    if seals:
+        votes[_PLAIN] += votes.pop("pg_csv", 0)  # whose records may span lines
     if votes["pg_csv"] and _vote(lines[0]) == "pg_csv" and votes["pg_csv"] >= 0.1 * len(lines):
-        return "pg_csv"  # the other lines are inside of its quoted fields
+        return "pg_csv", len(lines)  # the other lines are inside of its quoted fields
     objects = sum(votes[name] for name in _JSON)
     served = votes["nginx"] + votes["apache"]
     winner, count = votes.most_common(1)[0]
     need = _AGREE * len(lines)
     if objects >= need:
-        return winner if winner in _JSON and count >= _AGREE * objects else "json"
+        return (winner if winner in _JSON and count >= _AGREE * objects else "json"), objects
     if served >= need:
-        return "nginx" if votes["nginx"] >= votes["apache"] else "apache"
+        return ("nginx" if votes["nginx"] >= votes["apache"] else "apache"), served
     if objects and objects + votes["kv"] >= need:
-        return "kv"  # which reads objects too
-    return winner if count >= need else "text"
+        return "kv", objects + votes["kv"]  # which reads objects too
+    return (winner, count) if count >= need else (_PLAIN, len(lines))
 
 
 def _text(head: bytes) -> bytes:
@@ -105,19 +175,15 @@ def _lines(head: bytes, *, whole: bool) -> list[bytes]:
     lines = head.split(b"\n")
     if not whole and len(lines) > 1:
         lines.pop()  # cut in the middle
-    return [line for line in lines if line.strip()][:_LINES]
+    return [line for line in lines if line.strip()]
 
 
 def _vote(line: bytes) -> str:
     """The parser that this one line wants."""
-    if wrapped := SYSLOG.match(line):
-        line = line[wrapped.end() :]
     if line.lstrip()[:1] == b"{":
         return _object(line)
     if _PG_CSV.match(line):
         return "pg_csv"
-    if header := _HEADER.match(line):
-        line = line[header.end() :]
     if found := _ACCESS.match(line):
         # Both parsers read both; the name only says what it most likely is.
         plain = found[1] is None or not found[1].strip() or b'\\"' in line

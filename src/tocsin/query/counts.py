@@ -81,6 +81,7 @@ def histogram(
     since: int | None = None,
     until: int | None = None,
     buckets: int = 60,
+    width: int | None = None,
     by: str | None = None,
     n: int = 5,
 ) -> pl.DataFrame:
@@ -88,8 +89,9 @@ def histogram(
 
     The range is *since* to *until*, else what the search itself says about ``time``, else all that
     is there.  Buckets are as long as people count (1, 2, 5, 10, 15, 30 s ...), begin at multiples
-    of that, and are at most *buckets*.  With *by* there is a row for each bucket and each of the
-    *n* most frequent values (``value``), and one for all the rest, where ``value`` is null.
+    of that, and are at most *buckets*; or each is *width* ns long.  With *by* there is a row for
+    each bucket and each of the *n* most frequent values (``value``), and one for all the rest,
+    where ``value`` is null.
     """
     if not 1 <= buckets <= MAX_BUCKETS:
         raise UsageError(f"buckets {buckets}: from 1 to {MAX_BUCKETS} can be drawn")
@@ -98,7 +100,7 @@ def histogram(
     node = between(parse(text), since, until)
     start, end = _range(node, every, now)
     node = between(node, start, end)
-    width = _width(start, end, buckets)
+    width = _width(start, end, buckets) if width is None else _checked(width, start, end)
     start = max(EARLIEST, start - start % width)
     named = [] if name is None else _named(name, node, every, now, n)
     totals: Counter[tuple[int, str | None]] = Counter()
@@ -135,6 +137,16 @@ def _width(start: int, end: int, buckets: int) -> int:
     (15, 120)
     """
     return next(w for w in _WIDTHS if -(-end // w) - start // w <= buckets)
+
+
+def _checked(width: int, start: int, end: int) -> int:
+    if width < 1:
+        raise UsageError(f"buckets of {width} ns: a length of time is longer than nothing")
+    if -(-end // width) - start // width > MAX_BUCKETS:
+        raise UsageError(
+            f"more than {MAX_BUCKETS} buckets; make them longer, or the time range shorter"
+        )
+    return width
 
 
 def _named(name: str, node: Node, shelves: list[Shelf], now: int, n: int) -> list[str]:

@@ -10,16 +10,29 @@ import contextlib
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 import polars as pl
+import sqlalchemy as sa
 
-from tocsin.errors import UsageError
+from tocsin.errors import Damaged, UsageError
 from tocsin.event import CloseReason, Entity, Finding, Incident, Severity, Status
 from tocsin.settings import Settings
 
-__all__ = ["SOCKET", "Access", "NewToken", "TokenShown", "access"]
+__all__ = [
+    "SOCKET",
+    "Access",
+    "Count",
+    "Counted",
+    "MutedRow",
+    "NewToken",
+    "TokenShown",
+    "Verified",
+    "access",
+    "holds_a_vault",
+    "is_lost",
+]
 
 #: Name of the socket in the data directory.
 SOCKET = "tocsin.sock"
@@ -62,14 +75,58 @@ class MutedRow(msgspec.Struct, frozen=True, kw_only=True):
     hits: int
 
 
+class Count(msgspec.Struct, frozen=True):
+    """How many, of what or from when on."""
+
+    count: int
+    start: int | None = None  #: of the bucket, ns since 1970
+    value: str | None = None
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """An answer in numbers."""
+
+    rows: list[Count]
+    left_out: str = ""  #: what could not be counted, and why; empty: everything was
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, *, left_out: str) -> Self:
+        """*frame* with ``count`` and perhaps ``start`` or ``value``."""
+        if "start" in frame.columns:
+            frame = frame.with_columns(frame["start"].to_physical())
+        return cls([Count(**row) for row in frame.iter_rows(named=True)], left_out)
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """What a verification found, in short."""
+
+    problems: int
+    first: str
+
+
 class Access(Protocol):
     """Everything that the commands need.  Frames carry ``seq`` and canonical columns."""
+
+    @property
+    def first_epoch_key(self) -> bytes | None:
+        """The auditor's, when a decision made the vault just now: it is kept nowhere."""
+        ...
 
     def status(self) -> dict[str, Any]: ...
 
     def search(
         self, text: str, *, since: int | None, until: int | None, limit: int
     ) -> Iterator[pl.DataFrame]: ...
+
+    def count(self, text: str, *, since: int | None, until: int | None) -> Counted: ...
+
+    def histogram(
+        self, text: str, *, since: int | None, until: int | None, width_ns: int | None
+    ) -> Counted: ...
+
+    def top(
+        self, text: str, *, field: str, since: int | None, until: int | None, n: int
+    ) -> Counted: ...
 
     def tail(self, text: str) -> Iterator[pl.DataFrame]: ...
 
@@ -99,6 +156,8 @@ class Access(Protocol):
 
     def revoke_token(self, token: str, *, by: str) -> None: ...
 
+    def verified(self, report: Verified, *, by: str) -> None: ...
+
 
 @contextlib.contextmanager
 def access(settings: Settings, *, create: bool = False) -> Generator[Access]:
@@ -114,10 +173,17 @@ def access(settings: Settings, *, create: bool = False) -> Generator[Access]:
         with Remote(socket) as remote:
             yield remote
         return
-    if not create and not (data / "catalog.db").exists():
-        raise UsageError(
-            f"{data}: there is no vault here; start one with `tocsin up --data {data}`"
-        )
+    if not (data / "catalog.db").exists():
+        if holds_a_vault(data):
+            raise Damaged(
+                f"{data / 'catalog.db'}: missing, though the vault is there; restore it from a "
+                f"backup, or start tocsin with `tocsin up --data {data}`: it makes the catalog "
+                "anew, and incidents, decisions and source keys come back from the vault"
+            )
+        if not create:
+            raise UsageError(
+                f"{data}: there is no vault here; start one with `tocsin up --data {data}`"
+            )
     from tocsin.siem.house import Direct
 
     direct = Direct(settings, clock=time.time_ns)
@@ -125,3 +191,16 @@ def access(settings: Settings, *, create: bool = False) -> Generator[Access]:
         yield direct
     finally:
         direct.leave()
+
+
+def holds_a_vault(data: Path) -> bool:
+    """Whether a vault, or what is left of one, lies in *data*."""
+    parts = (data / "log" / "checkpoint", *(data / name for name in ("wal", "segments", "keys")))
+    return any(any(part.iterdir()) if part.is_dir() else part.exists() for part in parts)
+
+
+def is_lost(catalog: sa.Engine, data: Path) -> bool:
+    """Whether *catalog* never met the vault in *data*, and so was made after it."""
+    from tocsin.vault import CatalogCursors
+
+    return (data / "log" / "checkpoint").exists() and "detect" not in CatalogCursors(catalog)

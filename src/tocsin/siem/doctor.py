@@ -9,21 +9,25 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import msgspec
 
 from tocsin.detect import Engine
 from tocsin.errors import TocsinError
-from tocsin.intake import PARSERS
 from tocsin.settings import Loaded, Settings
-from tocsin.siem.access import SOCKET
+from tocsin.siem.access import SOCKET, holds_a_vault
+from tocsin.siem.checks import problems
 from tocsin.siem.house import key_source
-from tocsin.siem.local import answers
-from tocsin.siem.rulebook import load_rules
+from tocsin.siem.local import Remote, answers
+from tocsin.siem.rulebook import load_rules, told
+from tocsin.vault import tlog
 from tocsin.vault.keys import KeyRing
+from tocsin.vault.note import Signer, open_note, parse_checkpoint
+from tocsin.vault.segments import segment_path
+from tocsin.vault.wal import read_all
 
 __all__ = ["Check", "examine"]
 
@@ -43,15 +47,15 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def examine(loaded: Loaded, *, clock: Callable[[], float] = time.time) -> list[Check]:
-    """Look at clock, disk, permissions, keys, rules and settings; change nothing."""
+    """Look at clock, disk, permissions, keys, catalog, log, segments, rules; change nothing."""
     settings = loaded.settings
     data = Path(settings.data)
     return [
         _clock(data, clock()),
         *_disk(data),
         *_permissions(data),
-        _keys(settings),
-        _running(data),
+        *_record(settings),
+        *_running(data),
         *_rules(settings),
         *_settings(loaded),
     ]
@@ -63,7 +67,7 @@ def _clock(data: Path, now: float) -> Check:
     catalog = data / "catalog.db"
     if catalog.exists():
         try:
-            last = _last_seal(catalog)
+            ((last,),) = _asked(catalog, "SELECT max(sealed_at) FROM segments")
         except sqlite3.Error as error:
             return Check("clock", "warn", f"could not be compared with the vault: {error}")
         if last is not None and last / 1e9 - now > _SKEW_SECONDS:
@@ -77,8 +81,8 @@ def _clock(data: Path, now: float) -> Check:
     return Check("clock", "good", "later than everything in the vault")
 
 
-def _last_seal(catalog: Path) -> int | None:
-    """When the vault was sealed last, ns since 1970; read without writing a byte beside it.
+def _asked(catalog: Path, question: str) -> list[tuple[Any, ...]]:
+    """What the catalog answers; read without writing a byte beside it.
 
     Without a log of writes nobody has the catalog open, and SQLite may take it as it lies; else it
     needs the log's index, which whoever writes has made.
@@ -87,8 +91,7 @@ def _last_seal(catalog: Path) -> int | None:
     how = "immutable=1" if alone else "mode=ro"
     address = f"file:{quote(str(catalog.resolve()))}?{how}"
     with contextlib.closing(sqlite3.connect(address, uri=True, timeout=5)) as connection:
-        (last,) = connection.execute("SELECT max(sealed_at) FROM segments").fetchone()
-    return int(last) if last is not None else None
+        return connection.execute(question).fetchall()
 
 
 def _disk(data: Path) -> Iterator[Check]:
@@ -148,40 +151,187 @@ def _modes(data: Path, failed: Callable[[OSError], None]) -> Iterator[tuple[Path
                 yield path, stat.S_IMODE(mode)
 
 
-def _keys(settings: Settings) -> Check:
+def _record(settings: Settings) -> Iterator[Check]:
+    """Keys, catalog, log, segments and write-ahead log: what ``up`` would refuse, or find gone."""
+    data = Path(settings.data)
     source = key_source(settings)
-    keys = Path(settings.data) / "keys"
-    if not keys.is_dir():
-        return Check("keys", "good", f"none yet; they will be wrapped with the {source.place}")
+    if not holds_a_vault(data):
+        yield Check("keys", "good", f"none yet; they will be wrapped with the {source.place}")
+        return
+    listed, check = _catalog(data)
+    yield check
     try:
-        ring = KeyRing(keys, source)
-        for name in ring.names():
-            ring.get(name)
+        ring = KeyRing(data / "keys", source)
     except TocsinError as error:
-        return Check(
-            "keys", "bad", str(error), "restore the key, or the key files, from the backup"
-        )
+        yield Check("keys", "bad", str(error), "restore the key from where you keep its copy")
+        return
+    yield _keys(data, ring, listed)
+    yield _log(data, ring)
+    yield _segments(data, listed)
+    if not _is_running(data):  # else it is at work there, and says itself what it finds
+        yield _wal(data, ring)
+
+
+#: What the catalog says of a segment: its id, its bytes, and why it was set aside, if it was.
+_Listed: TypeAlias = list[tuple[str, int, str | None]]
+
+
+def _catalog(data: Path) -> tuple[_Listed, Check]:
+    path = data / "catalog.db"
+    anew = (
+        f"restore it from a backup; or move {path} and its -wal and -shm files aside and start "
+        "`tocsin up`, which makes it anew from the vault"
+    )
+    if not path.exists():
+        return [], Check("catalog", "bad", f"{path} is missing, though the vault is there", anew)
+    try:
+        ((state,),) = _asked(path, "PRAGMA quick_check(1)")
+        if state != "ok":
+            return [], Check("catalog", "bad", f"{path} is damaged: {state}", anew)
+        listed = _asked(path, "SELECT id, bytes, quarantined FROM segments ORDER BY first_seq")
+        met = _asked(path, "SELECT 1 FROM cursors WHERE name = 'detect'")
+    except sqlite3.Error as error:
+        return [], Check("catalog", "bad", f"{path} is no readable catalog: {error}", anew)
+    if not met:
+        words = f"{path} is empty, though the vault is not"
+        return listed, Check("catalog", "bad", words, "start `tocsin up`, which fills it again")
+    return listed, Check("catalog", "good", f"reads well, and lists {len(listed)} segments")
+
+
+def _keys(data: Path, ring: KeyRing, listed: _Listed) -> Check:
+    mend = f"restore it from the backup of {data / 'keys'}, and start `tocsin up`"
+    wanted = {"signing", "epoch", "catalog", "identifiers"} | {f"seg.{s}" for s, *_ in listed}
+    there = set(ring.names())
+    running = _is_running(data)
+    for name in sorted(wanted if running else there | wanted):  # others come and go as it works
+        try:
+            ring.get(name)
+        except TocsinError as error:
+            return Check("keys", "bad", str(error), mend)
     if ring.rotating:
         return Check(
             "keys", "warn", "a rotation was begun and not ended", "run `tocsin key rotate` again"
         )
-    return Check(
-        "keys",
-        "good",
-        f"{len(ring.names())} open with generation {ring.generation}, {source.place}",
-    )
+    return Check("keys", "good", f"{len(there)} open with generation {ring.generation}")
 
 
-def _running(data: Path) -> Check:
-    if not (data / SOCKET).exists():
-        return Check("server", "good", f"no tocsin runs on {data}")
+_TRIES = 4  # while tocsin seals, log and key are not of one moment
+
+
+def _log(data: Path, ring: KeyRing) -> Check:
+    """What the sealer looks at before it goes on with a log."""
+    log, wrong = data / "log", ""
+    for _ in range(_TRIES):
+        try:
+            size, wrong = _promised(log, ring)
+        except (TocsinError, OSError) as error:
+            size, wrong = 0, str(error)
+        if not wrong:
+            return Check("log", "good", f"its checkpoint promises {size} entries, and they fit")
+        if not _is_running(data):
+            break
+        time.sleep(0.2)
+    mend = f"restore {log} and keys/epoch.key from the same, latest backup; then `tocsin verify`"
+    return Check("log", "bad", wrong, mend)
+
+
+def _promised(log: Path, ring: KeyRing) -> tuple[int, str]:
+    """How many entries the checkpoint promises, and what does not fit."""
+    path = log / "checkpoint"
+    if not path.exists():
+        return 0, f"{path} is missing"
+    secret = ring.get("signing")
+    signer = Signer(secret[32:].decode(), secret[:32])
+    note = open_note(path.read_bytes(), [signer.verifier], where=str(path))
+    promise = parse_checkpoint(note.text, where=str(path))
+    if tlog.load(log, promise.size).root() != promise.root:
+        return 0, f"{log}: the tiles do not have the root that {path} promises"
+    seen = int.from_bytes(ring.get("epoch")[:8], "little")
+    if seen not in (promise.size, promise.size - 1):
+        return 0, f"{path}: promises {promise.size} entries, but the epoch key has seen {seen}"
+    return promise.size, ""
+
+
+def _segments(data: Path, listed: _Listed) -> Check:
+    mend = f"restore them from a backup into {data / 'segments'}; then `tocsin verify`"
+    aside, wrong = list[str](), list[str]()
+    for segment, size, why in listed:
+        path = segment_path(data, segment)
+        if why is not None:
+            aside.append(path.name)
+            continue
+        try:
+            found = path.stat().st_size
+        except OSError:
+            wrong.append(f"{path.name} is gone")
+        else:
+            if found != size:
+                wrong.append(f"{path.name} has {found} bytes, not {size}")
+    if wrong:
+        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return Check("segments", "bad", f"{', '.join(wrong[:3])}{more}", mend)
+    if aside:
+        return Check("segments", "bad", f"damaged and set aside: {', '.join(aside[:3])}", mend)
+    return Check("segments", "good", f"{len(listed)} are there, with their sizes")
+
+
+def _wal(data: Path, ring: KeyRing) -> Check:
+    wal = data / "wal"
     try:
-        answered = answers(data / SOCKET)
+        found = read_all(wal, ring) if wal.is_dir() else None
+    except (TocsinError, OSError) as error:
+        return Check("unsealed", "bad", str(error), "restore the key files from the backup")
+    files = found.files if found else []
+    broken = [f"{f.path.name}: {f.damaged}" for f in files if f.damaged]
+    broken += [f"{path.name}: {why}" for path, why in (found.strange if found else [])]
+    if broken:
+        mend = (
+            "`tocsin up` keeps what can be read and sets the rest aside; restore it from a backup"
+        )
+        return Check("unsealed", "bad", broken[0], mend)
+    rows = sum(frame.rows for file in files for frame in file.frames)
+    return Check("unsealed", "good", f"{rows} events wait in {len(files)} files to be sealed")
+
+
+def _is_running(data: Path) -> bool:
+    with contextlib.suppress(TocsinError):
+        return answers(data / SOCKET)
+    return False
+
+
+def _running(data: Path) -> Iterator[Check]:
+    if not (data / SOCKET).exists():
+        yield Check("server", "good", f"no tocsin runs on {data}")
+        return
+    try:
+        if not answers(data / SOCKET):
+            yield Check(
+                "server", "warn", "the last tocsin did not stop in order", "start it: `tocsin up`"
+            )
+            return
+        with Remote(data / SOCKET) as remote:
+            status = remote.status()
     except TocsinError as error:
-        return Check("server", "bad", str(error), "run it as the user that tocsin runs as")
-    if answered:
-        return Check("server", "good", f"a tocsin runs on {data}")
-    return Check("server", "warn", "the last tocsin did not stop in order", "start it: `tocsin up`")
+        yield Check("server", "bad", str(error), "run it as the user that tocsin runs as")
+        return
+    yield Check("server", "good", f"a tocsin runs on {data}")
+    for what in ("writing_failed", "sealing_failed"):
+        if status.get(what):
+            yield Check("server", "bad", str(status[what]), "make room, or mend the disk")
+    yield _detection(status)
+
+
+def _detection(status: dict[str, Any]) -> Check:
+    behind = status.get("next_seq", 0) - status.get("detected_seq", 0)
+    lost = {name: many for name, many in status.get("detection_losses", {}).items() if many}
+    if lost:
+        return Check(
+            "detection", "warn",
+            "since its state was begun: " + ", ".join(f"{many} {n}" for n, many in lost.items()),
+            "look for a source with a wrong clock (late), or for a flood (evicted, missed, "
+            "hurried): `tocsin search tags:detection_loss`",
+        )  # fmt: skip
+    return Check("detection", "good", f"{behind} events behind the vault")
 
 
 def _rules(settings: Settings) -> Iterator[Check]:
@@ -197,18 +347,16 @@ def _rules(settings: Settings) -> Iterator[Check]:
             "rules", "warn", f"{blind.rule} is blind: no event has {', '.join(blind.fields)}",
             "map the fields, or take the rule out",
         )  # fmt: skip
-    yield Check("rules", "good", f"{len(rules.rules) + len(rules.correlations)} rules are loaded")
+    yield Check("rules", "good", f"{len(told(rules))} rules are loaded")
 
 
 def _settings(loaded: Loaded) -> Iterator[Check]:
     for problem in loaded.unknown:
         yield Check("settings", "warn", problem, "unset the variable, or correct its name")
-    wrong = [f for f in loaded.settings.follow if f.parser and f.parser not in PARSERS]
-    for follow in wrong:
-        near = get_close_matches(follow.parser, PARSERS, n=1)
-        yield Check(
-            "settings", "bad", f'follow {follow.path}: there is no parser "{follow.parser}"',
-            f'did you mean "{near[0]}"?' if near else f"there are {', '.join(sorted(PARSERS))}",
-        )  # fmt: skip
-    if not loaded.unknown and not wrong:
-        yield Check("settings", "good", "every name is known")
+    for problem in loaded.left_out:
+        yield Check("settings", "warn", problem, "do what it says, or remove it")
+    wrong = problems(loaded.settings, but=("rules", "key"))  # looked at already
+    for problem in wrong:
+        yield Check("settings", "bad", problem, "correct it, and run `tocsin config validate`")
+    if not (loaded.unknown or loaded.left_out or wrong):
+        yield Check("settings", "good", "what can be checked of them is in order")

@@ -1,7 +1,7 @@
 """An open vault with its desk and its door's keys: what one process needs to serve people.
 
-``Verbs`` answers the commands; ``Direct`` does so on a vault that nobody runs, ``House`` on one
-that this process writes to.
+``Direct`` answers the commands on a vault that nobody runs, ``House`` on one that this process
+writes to.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,23 @@ import sqlalchemy as sa
 
 from tocsin import query
 from tocsin.alerts import Desk, Subscription
-from tocsin.alerts.desk import Suppression
-from tocsin.catalog import open_catalog, segments
+from tocsin.catalog import open_catalog
 from tocsin.catalog.box import Box
-from tocsin.errors import Damaged, KeyMissing, UsageError
-from tocsin.event import CloseReason, Entity, Event, Finding, Incident, Kind, Severity, Status
+from tocsin.errors import Damaged, StorageFailed, UsageError, VaultBusy
+from tocsin.event import Event
 from tocsin.event.batch import Batch, from_events
 from tocsin.intake import Origin, tokens
 from tocsin.intake.admit import admit
 from tocsin.query import Shelf
 from tocsin.settings import Channel, Settings, Smtp
-from tocsin.siem.access import MutedRow, NewToken, TokenShown
-from tocsin.vault import Vault
+from tocsin.siem.access import SOCKET, is_lost
+from tocsin.siem.decisions import KeyMade, KeyRevoked, Made, OnKey, decided, of_frame, token_of
+from tocsin.siem.detection import Losses
+from tocsin.siem.local import answers
+from tocsin.siem.verbs import Verbs, Write
+from tocsin.vault import CatalogCursors, Vault, refuse_shared
 from tocsin.vault.keys import CommandKey, EnvironmentKey, FileKey, KeyRing, KeySource, file_key
+from tocsin.vault.store import Status
 from tocsin.vault.view import view
 
 __all__ = ["OWN", "Direct", "House", "key_source", "subscriptions"]
@@ -44,8 +48,13 @@ KEK_VARIABLE = "TOCSIN_KEK"
 #: tocsin as a source of events about itself.
 OWN = Origin(source="tocsin", layer="self")
 
+#: The catalog's row that says that it has met its vault.
+_MET = "detect"
+
 _CATALOG = "catalog.db"
 _TAIL_SECONDS = 1.0
+_PATIENCE_SECONDS = 10.0  # that commands wait for each other
+_RESULT_SECONDS = 30.0
 
 
 def key_source(settings: Settings, *, create: bool = False) -> KeySource:
@@ -59,9 +68,21 @@ def key_source(settings: Settings, *, create: bool = False) -> KeySource:
     if settings.kek_command:
         return CommandKey(tuple(settings.kek_command))
     path = Path(settings.kek_file)
+    if not create or not is_fresh(settings):
+        return FileKey(path)
+    try:
+        return file_key(path, create=True, data=Path(settings.data))
+    except OSError as error:
+        raise StorageFailed(
+            f"{path}: the key-encryption key cannot be made there: {error.strerror or error}; let "
+            "this user write there, or set kek_file (TOCSIN_KEK_FILE) to another place"
+        ) from error
+
+
+def is_fresh(settings: Settings) -> bool:
+    """Whether the vault has no keys yet."""
     keys = Path(settings.data) / "keys"
-    fresh = not keys.is_dir() or not any(keys.iterdir())
-    return file_key(path, create=True) if create and fresh else FileKey(path)
+    return not keys.is_dir() or not any(keys.iterdir())
 
 
 def subscriptions(channels: Sequence[Channel]) -> list[Subscription]:
@@ -74,248 +95,86 @@ def channel_name(channel: Channel) -> str:
     return f"{'mail' if isinstance(channel, Smtp) else 'webhook'}:{channel.name}"
 
 
-def _below(text: str, end: int | None) -> str:
-    """The question, for rows that were not given out yet."""
-    if end is None:
-        return text
-    return f"seq:<{end} ({text})" if text.strip() else f"seq:<{end}"
-
-
-def _has_moved(shelf: Shelf, shelves: Sequence[Shelf]) -> bool:
-    """Whether other shelves hold now what *shelf* held."""
-    same = (shelf.first_seq, shelf.rows)
-    return all((s.first_seq, s.rows) != same for s in shelves) and any(
-        s.first_seq <= shelf.first_seq < s.first_seq + s.rows for s in shelves
-    )
-
-
-class Verbs:
-    """The commands' questions, answered from a catalog and some shelves."""
-
-    def __init__(
-        self,
-        catalog: sa.Engine,
-        desk: Callable[[], Desk],
-        *,
-        shelves: Callable[[int | None, int | None], Sequence[Shelf]],
-        set_aside: Callable[[Shelf, Exception], str | None],
-        tell: Callable[[Event], None],
-        clock: Callable[[], int],
-    ) -> None:
-        self.catalog, self._desk = catalog, desk
-        self._shelves, self._set_aside = shelves, set_aside
-        self._tell, self._clock = tell, clock
-
-    @property
-    def desk(self) -> Desk:
-        """Where the incidents stand."""
-        return self._desk()
-
-    def search(
-        self, text: str, *, since: int | None, until: int | None, limit: int
-    ) -> Iterator[pl.DataFrame]:
-        """Rows that match, newest first.
-
-        What cannot be read is left out and named: Damaged comes at the end, after the rest.
-        """
-        now = self._clock()
-        query.predicate(text, now=now)  # a wrong question is refused at once
-        return self._search(text, now, since, until, limit)
-
-    def _search(
-        self, text: str, now: int, since: int | None, until: int | None, limit: int
-    ) -> Iterator[pl.DataFrame]:
-        left, end = limit, None
-        damaged = self._missing(since, until)
-        waiting = list(self._shelves(since, until))
-        while waiting and (left > 0 or not limit):
-            shelf = waiting.pop(0)
-            try:
-                for frame in query.search(
-                    _below(text, end), [shelf], now=now, since=since, until=until, limit=left
-                ):
-                    left -= frame.height if limit else 0
-                    end = int(frame["seq"].min())  # type: ignore[arg-type]  # never empty
-                    yield frame
-            except (Damaged, KeyMissing) as error:
-                aside = self._set_aside(shelf, error)
-                if aside is None and _has_moved(shelf, again := self._shelves(since, until)):
-                    # Compaction joined it with others while we read: go on from where we were.
-                    last = shelf.first_seq + shelf.rows
-                    end = last if end is None else min(end, last)
-                    waiting = [s for s in again if s.first_seq < last]
-                    continue
-                damaged.append(aside or str(error))
-        if damaged:
-            raise Damaged(
-                f"{', '.join(dict.fromkeys(damaged))}: left out of what was found; run "
-                "`tocsin verify`, and restore it from a backup"
-            )
-
-    def _missing(self, since: int | None, until: int | None) -> list[str]:
-        """Segments that were set aside and might have held what is asked for."""
-        c = segments.c
-        query = sa.select(c.id).where(c.quarantined.is_not(None)).order_by(c.first_seq)
-        if since is not None:
-            query = query.where(c.time_max >= since)
-        if until is not None:
-            query = query.where(c.time_min < until)
-        with self.catalog.connect() as connection:
-            return [f"{name}.parquet, set aside" for name in connection.scalars(query)]
-
-    def incidents(
-        self, *, status: Status | None, severity: Severity | None, limit: int
-    ) -> list[Incident]:
-        """Incidents, the latest first."""
-        return self.desk.incidents(status=status, severity=severity, limit=limit)
-
-    def incident(self, incident: str) -> tuple[Incident, list[Finding]]:
-        """One incident and its findings."""
-        return self.desk.show(incident)
-
-    def acknowledge(self, incident: str, *, by: str, text: str) -> Incident:
-        """Somebody takes it."""
-        made = self.desk.acknowledge(incident, by=by, text=text)
-        self._decided("incident acknowledged", by, incident=made.id, text=text)
-        return made
-
-    def close(self, incident: str, *, by: str, reason: CloseReason, text: str) -> Incident:
-        """It is dealt with."""
-        made = self.desk.close(incident, by=by, reason=reason, text=text)
-        self._decided("incident closed", by, incident=made.id, reason=str(reason), text=text)
-        return made
-
-    def comment(self, incident: str, *, by: str, text: str) -> Incident:
-        """Write something down beside it."""
-        made = self.desk.comment(incident, by=by, text=text)
-        self._decided("incident commented", by, incident=made.id, text=text)
-        return made
-
-    def suppress(
-        self, *, rule: str | None, entity: Entity | None, by: str, reason: str, expires_at: int
-    ) -> MutedRow:
-        """Mute a rule, an entity or both, for a while."""
-        made = self.desk.suppress(
-            rule=rule, entity=entity, owner=by, reason=reason, expires_at=expires_at
-        )
-        self._decided("suppression made", by, suppression=made.id, rule=rule or "", reason=reason)
-        return _muted(made)
-
-    def muted(self) -> list[MutedRow]:
-        """Suppressions in force."""
-        return [_muted(row) for row in self.desk.muted()]
-
-    def lift(self, suppression: str, *, by: str) -> None:
-        """End a suppression."""
-        self.desk.lift(suppression)
-        self._decided("suppression lifted", by, suppression=suppression)
-
-    def create_token(self, token: NewToken, *, by: str) -> str:
-        """A new source key; shown here and never again."""
-        made = tokens.create(
-            self.catalog,
-            token.source,
-            layer=token.layer,
-            service=token.service,
-            env=token.env,
-            host=token.host,
-            tenant=token.tenant,
-            tz=token.tz,
-            parser=token.parser,
-            now=self._clock(),
-        )
-        self._decided("source key made", by, Kind.AUTHN_TOKEN_CREATED, source=token.source)
-        return made
-
-    def tokens(self) -> list[TokenShown]:
-        """All source keys."""
-        return [
-            TokenShown(
-                id=t.id,
-                source=t.source,
-                created_at=t.created_at,
-                revoked_at=t.revoked_at,
-                last_used_at=t.last_used_at,
-                parser=t.grant.parser,
-            )
-            for t in tokens.tokens_of(self.catalog)
-        ]
-
-    def revoke_token(self, token: str, *, by: str) -> None:
-        """End a source key."""
-        if not tokens.revoke(self.catalog, token, now=self._clock()):
-            raise UsageError(f"key {token!r}: there is none of that id; see `tocsin token list`")
-        self._decided("source key revoked", by, Kind.AUTHN_TOKEN_REVOKED, key=token)
-
-    def _decided(self, what: str, by: str, kind: Kind = Kind.AUTHZ_ADMIN, **facts: str) -> None:
-        """People's decisions are events too."""
-        said = {name: text for name, text in facts.items() if text}
-        self._tell(
-            Event(
-                time=self._clock(),
-                kind=kind,
-                outcome="success",
-                message=what,
-                user=by,
-                attributes=said or None,
-            )
-        )
-
-
-def _muted(row: Suppression) -> MutedRow:
-    return MutedRow(
-        id=row.id,
-        rule=row.rule,
-        entity=row.entity,
-        owner=row.owner,
-        reason=row.reason,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        hits=row.hits,
-    )
-
-
 def own_batch(events: Sequence[Event]) -> Batch:
     """Events about tocsin itself, admitted like everybody's."""
     return admit(from_events(events), OWN)
+
+
+def _desk(settings: Settings, catalog: sa.Engine, box: Box, clock: Callable[[], int]) -> Desk:
+    return Desk(
+        catalog,
+        box,
+        gap_ns=int(settings.incident_gap_seconds * 10**9),
+        subscriptions=subscriptions(settings.channels),
+        clock=clock,
+    )
 
 
 class Direct(Verbs):
     """A vault that no tocsin runs on: read as it lies; opened for writing only to decide."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> None:
-        data = Path(settings.data)
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._settings = settings
-        self._data = data
-        self._ring: KeyRing | None = None
+        self._data = data = Path(settings.data)
+        self._vault: Vault | None = None  # while something is decided
+        if not (data / _CATALOG).exists():
+            # A key that cannot be had should leave nothing behind.
+            key_source(settings, create=True).fetch(data)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         catalog = open_catalog(data / _CATALOG)
+        if is_lost(catalog, data):
+            catalog.dispose()
+            raise Damaged(
+                f"{data / _CATALOG}: empty, though the vault is not; start tocsin with "
+                f"`tocsin up --data {data}`: it fills the catalog again from the vault"
+            )
+        box = cache(lambda: Box(self._ring().get("catalog")))
         super().__init__(
             catalog,
-            cache(lambda: self._open_desk(clock)),
+            box=box,
+            desk=cache(lambda: _desk(settings, catalog, box(), clock)),
             shelves=self._view,
             set_aside=lambda _shelf, _error: None,  # a reader changes nothing
-            tell=self._append,
+            writing=self._write,
             clock=clock,
         )
 
-    def _keys(self) -> KeyRing:
-        """The ring, opened when something is to be read: listing tokens needs no key."""
-        if self._ring is None:
-            self._ring = KeyRing(self._data / "keys", key_source(self._settings))
-        return self._ring
-
-    def _open_desk(self, clock: Callable[[], int]) -> Desk:
-        gap_ns = int(self._settings.incident_gap_seconds * 10**9)
-        return Desk(self.catalog, catalog_box(self._keys()), gap_ns=gap_ns, clock=clock)
+    def _ring(self) -> KeyRing:
+        """The keys, opened when something needs them."""
+        if self._vault is not None:
+            return self._vault.ring
+        return KeyRing(self._data / "keys", key_source(self._settings))
 
     def _view(self, _since: int | None, _until: int | None) -> Sequence[Shelf]:
-        return view(self._data, self._keys(), self.catalog)
+        return view(self._data, self._ring(), self.catalog)
 
-    def _append(self, event: Event) -> None:
+    @contextlib.contextmanager
+    def _write(self) -> Generator[Write]:
+        """The vault, ours alone for as long as a decision takes."""
         source = key_source(self._settings, create=True)
-        with contextlib.closing(Vault.open(self._data, source, sealing="inline")) as vault:
-            vault.append(own_batch([event]), source=OWN.source, batch_id=None).result()
+        with contextlib.closing(self._open(source)) as vault:
+            self.first_epoch_key = vault.first_epoch_key
+            if not _has_met(self.catalog):
+                _own_keys(vault.ring)
+                _meet(self.catalog)
+            self._vault = vault
+            try:
+                yield lambda event: _append(vault, event)
+            finally:
+                self._vault = None
+
+    def _open(self, source: KeySource) -> Vault:
+        """Open the vault; a command beside this one that decides too is waited for."""
+        end = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return Vault.open(self._data, source, sealing="inline", catalog=self.catalog)
+            except VaultBusy:
+                if time.monotonic() >= end:
+                    raise
+            if answers(self._data / SOCKET):
+                raise VaultBusy(f"{self._data}: a tocsin was started here just now; try again")
+            time.sleep(0.1)
 
     def status(self) -> dict[str, Any]:
         """It does not run."""
@@ -334,14 +193,26 @@ class Direct(Verbs):
         self.catalog.dispose()
 
 
-def catalog_box(ring: KeyRing) -> Box:
-    """What people's names and addresses are sealed with in the catalog."""
-    return Box(_secret(ring, "catalog"))
+def _own_keys(ring: KeyRing) -> None:
+    """The secrets of a new vault.  One that is gone later is never made anew in silence."""
+    there = ring.names()
+    for name in ("catalog", "identifiers"):
+        if name not in there:
+            ring.create(name)
 
 
-def _secret(ring: KeyRing, name: str) -> bytes:
-    """A secret of the vault's own, made once."""
-    return ring.get(name) if name in ring.names() else ring.create(name)
+def _append(vault: Vault, *events: Event) -> None:
+    done = vault.append(own_batch(events), source=OWN.source, batch_id=None)
+    done.result(timeout=_RESULT_SECONDS)
+
+
+def _has_met(catalog: sa.Engine) -> bool:
+    return _MET in CatalogCursors(catalog)
+
+
+def _meet(catalog: sa.Engine) -> None:
+    """Note in the catalog that it belongs to a vault: one that does not say so was made anew."""
+    CatalogCursors(catalog).setdefault(_MET, 0)
 
 
 class House(Verbs):
@@ -349,51 +220,126 @@ class House(Verbs):
 
     def __init__(self, settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> None:
         data = Path(settings.data)
+        refuse_shared(data)
+        source = key_source(settings, create=True)
+        source.fetch(data)  # before anything is made: without it, nothing could be
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.settings = settings
         self.data = data
-        source = key_source(settings, create=True)
         self.key_place = source.place
         catalog = open_catalog(data / _CATALOG)
-        self.vault = Vault.open(
-            data,
-            source,
-            sealing="process",
-            epoch_rows=settings.epoch_rows,
-            epoch_seconds=settings.epoch_seconds,
-            catalog=catalog,
-        )
+        self.cursors = CatalogCursors(catalog)
+        try:
+            had_met = _has_met(catalog)
+            self.vault = Vault.open(
+                data,
+                source,
+                sealing="process",
+                epoch_rows=settings.epoch_rows,
+                epoch_seconds=settings.epoch_seconds,
+                catalog=catalog,
+            )
+        except BaseException:
+            catalog.dispose()
+            raise
+        #: Whether the catalog was made anew though the vault was not.
+        self.catalog_lost = not had_met and self.vault.next_seq > 0
         self.ring = self.vault.ring
-        #: The only way in, with this vault's own key for session ids and API keys.
-        self.admit = partial(admit, key=_secret(self.ring, "identifiers"))
-        self.box = catalog_box(self.ring)
-        desk = Desk(
-            catalog,
-            self.box,
-            gap_ns=int(settings.incident_gap_seconds * 10**9),
-            subscriptions=subscriptions(settings.channels),
-            clock=clock,
-        )
+        try:
+            if not had_met:
+                _own_keys(self.ring)
+            #: The only way in, with this vault's own key for session ids and API keys.
+            self.admit = partial(admit, key=self.ring.get("identifiers"))
+            box = Box(self.ring.get("catalog"))
+        except BaseException:
+            self.vault.close()
+            catalog.dispose()
+            raise
+        desk = _desk(settings, catalog, box, clock)
+        self._deciding = threading.Lock()
+        self.stopping = threading.Event()
+        self.keys = tokens.Tokens(catalog, box)
+        # What detection has come to, once there is one.
+        self.detected: Callable[[], int] = lambda: 0
+        self.losses: Callable[[], Losses] = Losses
         super().__init__(
             catalog,
-            lambda: desk,
+            box=lambda: box,
+            desk=lambda: desk,
             shelves=self.vault.shelves,
             set_aside=self.vault.set_aside,
-            tell=self.tell,
+            writing=self._write,
             clock=clock,
         )
-        self.stopping = threading.Event()
-        self.detected: Callable[[], int] = lambda: 0  #: the seq that detection has come to
 
     def tell(self, *events: Event) -> None:
         """Put events about tocsin itself into the vault; durable when it returns."""
-        self.vault.append(own_batch(events), source=OWN.source, batch_id=None).result(timeout=30)
+        _append(self.vault, *events)
+
+    @contextlib.contextmanager
+    def _write(self) -> Generator[Write]:
+        with self._deciding:
+            yield self.tell
+
+    # A catalog that was lost.
+
+    def meet(self) -> None:
+        """Note in the catalog that it belongs to this vault."""
+        _meet(self.catalog)
+
+    def restore_keys(self) -> str:
+        """Let the sources' keys be again what the record says; why not all of them, if so.
+
+        Before the door opens: a sender that is told that its key is none gives up.
+        """
+        found: list[pl.DataFrame] = []
+        why = ""
+        question = "source:tocsin layer:self kind:(authn_token_created OR authn_token_revoked)"
+        try:
+            for frame in self.search(question, since=None, until=None, limit=0):
+                found.append(frame)  # noqa: PERF402  what came before a failure is kept
+        except Damaged as error:
+            why = str(error)
+        made = [of_frame(frame, row) for frame in found for row in decided(frame)]
+        keys = [one for one in made if isinstance(one, OnKey)]
+        ended = {one.what.key: one.at for one in keys if isinstance(one.what, KeyRevoked)}
+        for one in keys:
+            if isinstance(one.what, KeyMade):
+                token = token_of(one.what, one.at)
+                revoked_at = ended.get(token.id)
+                token = msgspec.structs.replace(token, revoked_at=revoked_at)
+                tokens.keep(self.catalog, self.box, token)
+                if revoked_at is not None:  # in a catalog of before, it may live yet
+                    tokens.revoke(self.catalog, self.box, token.id, now=revoked_at)
+        return why
+
+    def redo(self, made: Made) -> None:
+        """Do what the record says was decided, unless that was done."""
+        if not isinstance(made, OnKey):
+            self.desk.redo(made)
+        elif isinstance(made.what, KeyMade):
+            tokens.keep(self.catalog, self.box, token_of(made.what, made.at))
+        else:
+            tokens.revoke(self.catalog, self.box, made.what.key, now=made.at)
+
+    # How it is.
+
+    def vault_status(self) -> Status:
+        """How the vault is."""
+        return self.vault.status()
+
+    def forged(self) -> frozenset[str]:
+        """What in the catalog this vault did not write."""
+        self.keys.read()
+        keys = {f"source key {id}" for id in self.keys.forged}  # noqa: A001  the column's name
+        return frozenset(keys | self.desk.forged)
 
     def status(self) -> dict[str, Any]:
         """How the vault is, in figures."""
         facts: dict[str, Any] = msgspec.to_builtins(self.vault.status())
         return {"running": True, "data": str(self.data), "pid": os.getpid(), **facts} | {
-            "detected_seq": self.detected()
+            "detected_seq": self.detected(),
+            "detection_losses": msgspec.to_builtins(self.losses()),
         }
 
     def tail(self, text: str) -> Iterator[pl.DataFrame]:

@@ -29,7 +29,7 @@ from tocsin import errors
 from tocsin.errors import TocsinError, UsageError, VaultError
 from tocsin.event import CloseReason, Entity, Finding, Incident, Severity, Status
 from tocsin.intake.serve import reachable
-from tocsin.siem.access import Access, MutedRow, NewToken, TokenShown
+from tocsin.siem.access import Access, Counted, MutedRow, NewToken, TokenShown, Verified
 
 __all__ = ["Remote", "answers", "routes"]
 
@@ -41,8 +41,8 @@ T = TypeVar("T")
 
 #: The verbs that can be called, and those that give rows.
 _VERBS = frozenset(
-    "status incidents incident acknowledge close comment suppress muted lift create_token tokens "
-    "revoke_token".split()
+    "status count histogram top incidents incident acknowledge close comment suppress muted lift "
+    "create_token tokens revoke_token verified".split()
 )
 _ROW_VERBS = frozenset({"search", "tail"})
 
@@ -155,6 +155,9 @@ class _Said(msgspec.Struct):
 class Remote:
     """An :class:`Access` to the tocsin that runs on a data directory."""
 
+    #: It was shown where the vault was made.
+    first_epoch_key: bytes | None = None
+
     def __init__(self, path: Path) -> None:
         self._path = path
         with contextlib.ExitStack() as opened:
@@ -213,6 +216,24 @@ class Remote:
     ) -> Iterator[pl.DataFrame]:
         """Rows that match, newest first."""
         return self._rows("search", text=text, since=since, until=until, limit=limit)
+
+    def count(self, text: str, *, since: int | None, until: int | None) -> Counted:
+        """How many rows match."""
+        return self._call("count", Counted, text=text, since=since, until=until)
+
+    def histogram(
+        self, text: str, *, since: int | None, until: int | None, width_ns: int | None
+    ) -> Counted:
+        """How many rows match, over event time."""
+        return self._call(
+            "histogram", Counted, text=text, since=since, until=until, width_ns=width_ns
+        )
+
+    def top(
+        self, text: str, *, field: str, since: int | None, until: int | None, n: int
+    ) -> Counted:
+        """The most frequent values of a field among what matches."""
+        return self._call("top", Counted, text=text, field=field, since=since, until=until, n=n)
 
     def tail(self, text: str) -> Iterator[pl.DataFrame]:
         """Rows that match, as they arrive; never ends by itself."""
@@ -275,6 +296,10 @@ class Remote:
     def revoke_token(self, token: str, *, by: str) -> None:
         """End a source key."""
         self._call("revoke_token", object, token=token, by=by)
+
+    def verified(self, report: Verified, *, by: str) -> None:
+        """Somebody verified the record and found that it was changed."""
+        self._call("verified", object, report=report, by=by)
 
 
 def _unpacked(chunks: Iterator[bytes]) -> Iterator[pl.DataFrame]:

@@ -9,20 +9,31 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from tocsin.errors import Malformed
 from tocsin.event.batch import Batch
-from tocsin.intake import Origin, parse, read_records, sniff
+from tocsin.intake import Origin, Sniffer, read_records, sniff
 from tocsin.intake.admit import admit
+from tocsin.intake.parse import Placed, parse_placed
+from tocsin.intake.parsers.lines import kept
 
-__all__ = ["Chunk", "open_input", "read_file", "sniff_input"]
+__all__ = ["Chunk", "Flaws", "open_input", "read_file", "sniff_input"]
 
-_HEAD = 64 << 10
-_BUFFER = 256 << 10
+_HEAD = 64 << 10  # of an input, before its format is told
+
+
+@dataclass(frozen=True, slots=True)
+class Flaws:
+    """Lines that were not read as they should be, and the first of them."""
+
+    lines: int = 0
+    first: int | None = None  #: its number
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +44,47 @@ class Chunk:
     lines: npt.NDArray[np.int64]  #: 1-based line of each event
     parser: str
     size: int  #: bytes, as inflated
-    parse_errors: int
-    trouble: str | None  #: where the first line is that was not understood, and why
+    unread: Flaws  #: lines that no parser took: they are kept as they are
+    flawed: Flaws  #: lines that were read, but for a value
 
 
 def open_input(name: str) -> BinaryIO:
     """The file *name*, or standard input for ``-``."""
-    if name == "-":
-        return os.fdopen(os.dup(0), "rb", buffering=_BUFFER)
-    return Path(name).open("rb", buffering=_BUFFER)
+    raw = io.FileIO(os.dup(0) if name == "-" else name)
+    return io.BufferedReader(_Patient(raw), _HEAD)
+
+
+class _Patient(io.RawIOBase):
+    """A file that waits until as much is there as is asked for: a pipe gives what it has."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view) and (got := self._raw.readinto(view[done:])):
+            done += got
+        return done
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._raw.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def sniff_input(file: BinaryIO) -> str:
@@ -64,27 +107,40 @@ def read_file(
     clock: Callable[[], int] = time.time_ns,
     chunk_bytes: int = 4 << 20,
 ) -> Iterator[Chunk]:
-    """The events of a file, packed or not.  Raises Malformed where it is no log at all."""
+    """The events of a file, packed or not.  Raises Malformed where it is no log at all.
+
+    Each chunk is read as what it looks like, if no *parser* is named: see ``Sniffer``.
+    """
     origin = Origin(source=source or Path(name).name, tz=tz)
+    cutter, sniffer = Sniffer(parser), Sniffer(parser)  # of what was read, and of what was cut
     with open_input(name) as file, _named(name):
         line = 1
-        parser = parser or sniff_input(file)
-        for data in read_records(file, parser, chunk=chunk_bytes):
-            frame = parse(data, parser, origin, clock())
-            batch = admit(frame, origin)
-            lines = _record_lines(data, parser, frame.height) + line
+        for data in read_records(file, cutter.parser, chunk=chunk_bytes):
+            named = sniffer.parser(data)
+            placed = parse_placed(data, named, origin, clock())
+            batch = admit(placed.frame, origin)
+            lines = _record_lines(data, named, placed) + line
             line += data.count(b"\n")
-            bad, trouble = _troubles(name, batch, lines)
-            yield Chunk(batch, lines, parser, len(data), bad, trouble)
+            unread = kept(placed.frame)
+            yield Chunk(
+                batch,
+                lines,
+                named,
+                len(data),
+                _flaws(batch, lines, unread),
+                _flaws(batch, lines, ~unread),
+            )
 
 
-def _troubles(name: str, batch: Batch, lines: npt.NDArray[np.int64]) -> tuple[int, str | None]:
-    """How many lines were not understood, and which is the first."""
+def _flaws(batch: Batch, lines: npt.NDArray[np.int64], which: pl.Series) -> Flaws:
+    """Those of the rows *which* that have a ``parse_error``, in its redacted words."""
     errors = batch.frame.get_column("parse_error", default=None)
-    rows = [] if errors is None else errors.is_not_null().arg_true()
-    if errors is None or not len(rows):
-        return 0, None
-    return len(rows), f"{name}:{lines[rows[0]]}: {errors[rows[0]]}"
+    if errors is None:
+        return Flaws()
+    rows = (errors.is_not_null() & which).arg_true()
+    if not len(rows):
+        return Flaws()
+    return Flaws(len(rows), int(lines[rows[0]]), errors[rows[0]])
 
 
 @contextlib.contextmanager
@@ -101,8 +157,15 @@ _SPACE[list(b" \t\r\n\v\f")] = True
 _BOM = b"\xef\xbb\xbf"
 
 
-def _record_lines(data: bytes, parser: str, rows: int) -> npt.NDArray[np.int64]:
-    """0-based line, within *data*, at which each of its *rows* records begins."""
+def _record_lines(data: bytes, parser: str, placed: Placed) -> npt.NDArray[np.int64]:
+    """0-based line, within *data*, at which each record begins that was *placed*."""
+    if placed.places is not None:
+        return _inked_lines(data, parser, placed.lines)[placed.places]
+    return _inked_lines(data, parser, placed.frame.height)
+
+
+def _inked_lines(data: bytes, parser: str, rows: int) -> npt.NDArray[np.int64]:
+    """0-based line at which each of *rows* records begins; blank lines are none."""
     text = np.frombuffer(data if data.endswith(b"\n") else data + b"\n", np.uint8)
     ends = np.flatnonzero(text == 10)
     if parser == "pg_csv":  # a quoted field may hold line ends: a record ends where quotes are even

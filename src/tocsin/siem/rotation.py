@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import msgspec
+from platformdirs import user_config_dir
 
 from tocsin.errors import TocsinError
 from tocsin.event import Event, Kind
@@ -39,7 +40,7 @@ def rotate(settings: Settings, new: Path, *, by: str) -> Rotated:
     try:
         ring = KeyRing(data / "keys", old)
         before = ring.generation
-        target = file_key(new, create=True)
+        target = file_key(new, create=True, data=data)
         count = ring.rotate(target)
         after = ring.generation
     finally:
@@ -66,14 +67,9 @@ def rotate(settings: Settings, new: Path, *, by: str) -> Rotated:
 def _advice(old: KeySource, new: Path) -> str:
     """What must be set for the new key to be found: a variable wins over a command, over a file."""
     file = msgspec.json.encode(str(new.resolve())).decode()
+    setting = f"kek_file = {file} in {Path(user_config_dir('tocsin')) / 'tocsin.toml'}"
     if isinstance(old, EnvironmentKey):
-        return (
-            f"set {old.variable} to what is in {new}, or unset it and set kek_file = {file} in "
-            "tocsin.toml"
-        )
+        return f"set {old.variable} to what is in {new}, or unset it and set {setting}"
     if isinstance(old, CommandKey):
-        return (
-            f"let kek_command print what is in {new}, or take it out and set kek_file = {file} in "
-            "tocsin.toml"
-        )
-    return f"set kek_file = {file} in tocsin.toml"
+        return f"let kek_command print what is in {new}, or take it out and set {setting}"
+    return f"set {setting}"

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from tocsin.detect import RuleFile, RuleSet, compile_rules, pack
+from tocsin.detect import CorrelationRule, Rule, RuleFile, RuleSet, compile_rules, pack
 from tocsin.errors import SettingsError
 
-__all__ = ["CacheDirectory", "load_rules", "rule_files"]
+__all__ = ["CacheDirectory", "load_rules", "rule_files", "told"]
 
 log = logging.getLogger("tocsin.rules")
 
@@ -37,6 +37,17 @@ def load_rules(directories: Sequence[str], *, with_pack: bool = True) -> RuleSet
         rule_files(directories, with_pack=with_pack),
         cache=CacheDirectory(Path(user_cache_dir("tocsin")) / "rules"),
     )
+
+
+def told(rules: RuleSet) -> list[Rule | CorrelationRule]:
+    """The rules that tell of something; not those that only serve correlations."""
+    used = {False: set[int](), True: set[int]()}
+    for correlation in rules.correlations:
+        found = (rules.find(reference) for reference in correlation.rules)
+        used[correlation.generate] |= {index for index in found if index is not None}
+    blocks = used[False] - used[True]
+    plain = (rule for index, rule in enumerate(rules.rules) if index not in blocks)
+    return [*plain, *rules.correlations]
 
 
 def _found(place: Path) -> Iterable[Path]:

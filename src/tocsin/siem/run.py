@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -25,15 +26,16 @@ from tocsin.intake import PARSERS, parse, sniff
 from tocsin.intake.http import Accept, Road, app, receiver
 from tocsin.intake.limits import Limits
 from tocsin.intake.serve import Listener, listen, new_event_loop, serve
-from tocsin.intake.tokens import Tokens
 from tocsin.settings import Channel as SetChannel
 from tocsin.settings import Settings, Smtp
 from tocsin.siem.access import SOCKET
-from tocsin.siem.chores import Chore
+from tocsin.siem.checks import check
+from tocsin.siem.chores import Chore, briefly
 from tocsin.siem.detection import Detection
 from tocsin.siem.following import Following
 from tocsin.siem.house import House, channel_name
 from tocsin.siem.local import routes
+from tocsin.siem.notices import CATALOG, UNCLEAN, UNTOLD, Notice, Watch, found_at_start, notice
 from tocsin.siem.rulebook import load_rules
 from tocsin.vault import catch_up
 from tocsin.vault.follow import BATCH
@@ -57,6 +59,7 @@ class Up(msgspec.Struct, frozen=True):
     data: Path
     rules: RuleSet
     problems: tuple[str, ...]  #: rules that are left out, and why
+    notices: tuple[Notice, ...]  #: what was found in disorder
     house: House
 
 
@@ -82,83 +85,120 @@ async def _run(
     printed: Callable[[str], None],
     beside: Callable[[Up, threading.Event], None] | None,
 ) -> None:
+    check(settings)  # what is wrong should leave nothing behind
     rules = load_rules(settings.rules, with_pack=settings.pack)
-    # Tried before the vault is made: a wrong address should leave nothing behind.
-    listen(Starlette(), settings.listen, insecure=settings.insecure).socket.close()
     house = House(settings)
     try:
         engine = Engine(rules)
-        detection = Detection(
-            engine,
-            house.desk,
-            StateFile(house.data / "state", house.ring, "detect"),
-            changed=lambda changes: _print(changes, printed),
-            pause_seconds=settings.state_seconds,
-        )
-        house.detected = lambda: detection.cursor
-        tokens = Tokens(house.catalog)
-        door, socket = _listeners(house, tokens, settings)
-        problems = tuple(str(p) for p in (*rules.problems, *engine.problems))
-        up = Up(door.address, house.data, rules, problems, house)
-        house.tell(_about(Kind.SYS_STARTUP, "tocsin started"), *_found_at_start(house))
-        chores = list(_chores(house, detection, tokens, settings))
-        stop = asyncio.Event()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
-
-        companion = _Companion(beside, up)
-
-        def opened() -> None:
-            for chore in chores:
-                chore.start()
-            # Columns make no cycles: what is loaded stays, and the collector need not look often.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(50_000, 20, 50)
-            ready(up)
-            companion.start()
-
+        detection = _detection(engine, house, printed)
+        notices = tuple(_notices(house, detection))
+        door, socket = _listeners(house, settings)
         try:
-            await serve(door, socket, stop=stop, ready=opened)
+            watch = Watch(house)
+            chores = list(_chores(house, detection, watch, settings))
+            problems = tuple(str(p) for p in (*rules.problems, *engine.problems))
+            up = Up(door.address, house.data, rules, problems, notices, house)
+            house.tell(_about(Kind.SYS_STARTUP, "tocsin started"), *map(_noticed, notices))
+            rest = partial(_rest, chores, watch, detection, house)
+            await _serve(up, door, socket, chores, _Companion(beside, up), ready, rest)
         finally:
-            # The door is closed: what it took is durable.  Now the followers come to rest; a
-            # crash in here loses nothing, the next start goes on from the saved state.
-            house.stopping.set()
-            companion.stop()
-            await asyncio.to_thread(_rest, chores, detection, house)
+            for listener in (door, socket):  # if they were never opened, nobody has closed them
+                listener.socket.close()
+                if listener.path is not None:
+                    listener.path.unlink(missing_ok=True)
     finally:
         await asyncio.to_thread(house.leave)
 
 
-def _rest(chores: list[Chore], detection: Detection, house: House) -> None:
+async def _serve(
+    up: Up,
+    door: Listener,
+    socket: Listener,
+    chores: list[Chore],
+    companion: _Companion,
+    ready: Callable[[Up], None],
+    rest: Callable[[], None],
+) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+
+    def opened() -> None:
+        for chore in chores:
+            chore.start()
+        # Columns make no cycles: what is loaded stays, and the collector need not look often.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        ready(up)
+        companion.start()
+
+    try:
+        await serve(door, socket, stop=stop, ready=opened)
+    finally:
+        # The door is closed: what it took is durable.  Now the others come to rest; a crash in
+        # here loses nothing, the next start goes on from the saved state.
+        up.house.stopping.set()
+        companion.stop()
+        await asyncio.to_thread(rest)
+
+
+def _rest(chores: list[Chore], watch: Watch, detection: Detection, house: House) -> None:
     """Stop in order.  What fails here is said and made up for at the next start."""
     stopped = {chore.name for chore in chores if chore.stop()}
     for chore in chores:
         if chore.name not in stopped:
             log.warning("%s did not stop in time", chore.name)
     try:
+        watch.step()  # what came up since it last looked
         house.tell(_about(Kind.SYS_SHUTDOWN, "tocsin stopped"))
         if "detection" in stopped:  # else it is still at work, and may be in the midst of a step
             catch_up(detection, house.vault, {detection.name: detection.cursor})
             detection.save()
     except Exception as error:  # noqa: BLE001  # the vault must be closed whatever happened
-        log.error("detection did not end in order: %s: %s", type(error).__name__, error)
+        log.error("detection did not end in order: %s", briefly(error))
 
 
-def _found_at_start(house: House) -> list[Event]:
-    """What the last life left in disorder, as events: a loss that nobody hears of is the worst."""
-    recovery, facts = house.vault.recovery, list[tuple[str, str]]()
-    if recovery.torn_bytes:
-        facts.append(("warn", f"{recovery.torn_bytes} bytes of an unfinished write were cut off"))
-    if recovery.lost_rows:
-        facts.append(("critical", f"{recovery.lost_rows} acknowledged events were lost"))
-    facts += [("critical", f"damaged and set aside: {what}") for what in recovery.damaged]
+def _detection(engine: Engine, house: House, printed: Callable[[str], None]) -> Detection:
+    def came_back(incidents: int) -> None:
+        some = f"{incidents} incident{'s' * (incidents != 1)}"
+        words = f"detection has read the whole vault again: {some} came back"
+        house.tell(_about(Kind.LOG, words))
+        printed(words)
+
+    detection = Detection(
+        engine,
+        house.desk,
+        StateFile(house.data / "state", house.ring, "detect"),
+        cursors=house.cursors,
+        end=house.vault.next_seq,
+        redo=house.redo,
+        changed=lambda changes: _print(changes, printed),
+        came_back=came_back,
+        pause_seconds=house.settings.state_seconds,
+    )
+    house.detected, house.losses = lambda: detection.cursor, lambda: detection.losses
+    return detection
+
+
+def _notices(house: House, detection: Detection) -> Iterator[Notice]:
+    """What was found in disorder; and what can be restored at once is."""
+    if house.catalog_lost or detection.starts_over:
+        how = "was made anew" if house.catalog_lost else "is older than the vault"
+        words = f"catalog.db {how}; incidents, decisions and source keys come back from the vault"
+        yield Notice(CATALOG, "critical", words)
+        if why := house.restore_keys():
+            yield Notice(CATALOG, "critical", f"source keys may be missing: {why}")
+    # A crash before this finds the catalog as lost as this start did.
+    house.meet()
+    yield from found_at_start(house.data, house.vault.recovery, house.catalog)
     if house.ring.rotating:
-        facts.append(("warn", "a rotation of the key-encryption key was begun and not ended"))
-    return [
-        Event(time=time.time_ns(), kind=Kind.SYS_CRASH, severity=severity, message=words)
-        for severity, words in facts
-    ]
+        words = "a rotation of the key-encryption key was begun and not ended"
+        yield Notice(UNCLEAN, "warn", words)
+
+
+def _noticed(found: Notice) -> Event:
+    return notice(found.tag, found.words, at=time.time_ns(), severity=found.severity)
 
 
 class _Past:
@@ -186,37 +226,7 @@ class _Past:
         return True
 
 
-class _Watch:
-    """Turns what the vault says of itself into events, once for each change."""
-
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._restarts, self._failed, self._aside = 0, set[str](), set[str]()
-
-    def step(self) -> None:
-        status = self._house.vault.status()
-        facts: list[tuple[str, str]] = []
-        if status.sealer_restarts > self._restarts:
-            facts.append(
-                ("error", f"the sealer died and was started again: {status.sealer_restarts}")
-            )
-            self._restarts = status.sealer_restarts
-        failed = {why for why in (status.writing_failed, status.sealing_failed) if why}
-        facts += [("critical", why) for why in sorted(failed - self._failed)]
-        aside = set(status.quarantined)
-        facts += [("critical", f"set aside: {name}") for name in sorted(aside - self._aside)]
-        if facts:
-            self._house.tell(
-                *(
-                    Event(time=time.time_ns(), kind=Kind.SYS_CRASH, severity=s, message=words)
-                    for s, words in facts
-                )
-            )
-        # Only now: while nothing can be written, it is told as soon as something can.
-        self._failed, self._aside = failed, aside
-
-
-def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listener, Listener]:
+def _listeners(house: House, settings: Settings) -> tuple[Listener, Listener]:
     limits = Limits(
         body_bytes=settings.max_body_bytes,
         inflated_bytes=settings.max_inflated_bytes,
@@ -228,7 +238,7 @@ def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listen
     road = Road(parse=parse, admit=house.admit, sniff=sniff, parsers=frozenset(PARSERS))
     application = app(
         receiver(
-            authenticate=tokens.authenticate,
+            authenticate=house.keys.authenticate,
             decode=road,
             # Futures are invariant for the checker; the receipt has all that the door asks for.
             accept=cast("Accept", house.vault.append),
@@ -240,11 +250,15 @@ def _listeners(house: House, tokens: Tokens, settings: Settings) -> tuple[Listen
         )
     )
     door = listen(application, settings.listen, limits=limits, insecure=settings.insecure)
-    return door, listen(Starlette(routes=routes(house)), house.data / SOCKET)
+    try:
+        return door, listen(Starlette(routes=routes(house)), house.data / SOCKET)
+    except BaseException:
+        door.socket.close()
+        raise
 
 
 def _chores(
-    house: House, detection: Detection, tokens: Tokens, settings: Settings
+    house: House, detection: Detection, watch: Watch, settings: Settings
 ) -> Iterator[Chore]:
     def failed(name: str, error: BaseException) -> None:
         house.tell(
@@ -269,14 +283,14 @@ def _chores(
     channels = [_channel(c) for c in settings.channels]
 
     def gave_up(message: str) -> None:
-        house.tell(_about(Kind.SYS_CRASH, message, "DeliveryError"))
+        house.tell(notice(UNTOLD, message, at=time.time_ns(), severity="error"))
 
     def tell_people() -> None:
         deliver(house.catalog, house.box, channels, gave_up=gave_up, stop=house.stopping.is_set)
 
     yield Chore("detection", detect, pause=0, failed=failed)
-    yield Chore("key-use", tokens.flush, pause=5, failed=failed)
-    yield Chore("self-watch", _Watch(house).step, pause=5, failed=failed)
+    yield Chore("key-use", house.keys.flush, pause=5, failed=failed)
+    yield Chore("self-watch", watch.step, pause=5, failed=failed)
     yield Chore("compaction", house.vault.compact, pause=settings.compact_seconds, failed=failed)
     if channels:
         yield Chore("outbox", tell_people, pause=1, failed=failed)

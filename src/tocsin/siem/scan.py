@@ -12,11 +12,13 @@ import polars as pl
 
 from tocsin.alerts import group
 from tocsin.detect import Engine
+from tocsin.errors import IntakeError
 from tocsin.event import Finding, Incident
 from tocsin.event.batch import SCHEMA, Entries
 from tocsin.siem.reading import Chunk, read_file
+from tocsin.siem.troubles import Troubles
 
-__all__ = ["Scanned", "scan"]
+__all__ = ["Scanned", "chunks_of", "scan"]
 
 #: A replay finds the same each time, so what it hashes with is no secret.
 _KEY = bytes(32)
@@ -32,8 +34,8 @@ class Scanned:
     incidents: list[Incident] = field(default_factory=list)
     findings: dict[str, Finding] = field(default_factory=dict)
     events: int = 0
-    parse_errors: int = 0
-    trouble: str | None = None  #: where the first line is that was not understood, and why
+    troubles: Troubles = field(default_factory=Troubles)
+    unread: dict[str, str] = field(default_factory=dict)  #: file -> why the rest of it was not read
     parsers: dict[str, str] = field(default_factory=dict)  #: file -> format
     places: _Places = field(default_factory=lambda: _Places())
 
@@ -77,7 +79,10 @@ def scan(
     progress: Progress = lambda _file, _size, _findings: None,
     clock: Callable[[], int] = time.time_ns,
 ) -> Scanned:
-    """Replay *files*, merged by event time, through *engine*."""
+    """Replay *files*, merged by event time, through *engine*.
+
+    A file that cannot be read to its end costs the others, and what came before, nothing.
+    """
     found = Scanned()
     state = engine.start(_KEY)
     streams = [
@@ -108,14 +113,27 @@ def _stream(
 ) -> Iterator[pl.DataFrame]:
     """A file's events in order of time within each chunk, with file and line beside them."""
     number = found.places.name(name)
-    for chunk in read_file(name, **how):  # type: ignore[arg-type]  # tz is never None
+    for chunk in chunks_of(name, found.unread, **how):
         found.events += len(chunk.batch)
-        found.parse_errors += chunk.parse_errors
-        found.trouble = found.trouble or chunk.trouble
+        found.troubles.see(name, chunk)
         found.parsers[name] = chunk.parser
         progress(name, chunk.size, len(found.findings))
         if len(chunk.batch):
             yield _placed(chunk, number)
+
+
+def chunks_of(name: str, unread: dict[str, str], **how: str | None) -> Iterator[Chunk]:
+    """What can be read of file *name*; why the rest of it cannot is noted in *unread*."""
+    some = ""
+    try:
+        for chunk in read_file(name, **how):  # type: ignore[arg-type]  # tz is never None
+            yield chunk
+            some = "; what came before it was read"
+    except OSError as error:
+        unread[name] = f"{name}: {(error.strerror or str(error)).lower()}{some}"
+    except IntakeError as error:
+        words = str(error)
+        unread[name] = f"{words if words.startswith(name) else f'{name}: {words}'}{some}"
 
 
 def _placed(chunk: Chunk, number: int) -> pl.DataFrame:

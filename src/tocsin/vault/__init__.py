@@ -11,6 +11,7 @@ from tocsin.vault.keys import (
     generation,
 )
 from tocsin.vault.lock import Holder, Lock, holder
+from tocsin.vault.place import refuse_shared
 from tocsin.vault.restart import Recovery
 from tocsin.vault.store import Limits, Receipt, Shelf, Status, Vault
 
@@ -35,4 +36,5 @@ __all__ = [
     "file_key",
     "generation",
     "holder",
+    "refuse_shared",
 ]

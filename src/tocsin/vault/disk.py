@@ -3,6 +3,9 @@
 Everything in this room that must survive a crash goes through a :class:`Disk`, so that a test can
 record the order of writes, refuse one, or stop the world between two.  A new file is durable when
 its bytes are synced, *and* its name is: temporary file, sync, rename, sync of the directory.
+
+What is read is a regular file at its own place.  Who can write into the data directory could put a
+pipe there, which is waited for without end, or a link, which leads elsewhere.
 """
 
 from __future__ import annotations
@@ -11,12 +14,22 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from tocsin.errors import StorageFailed
+from tocsin.errors import Damaged, StorageFailed
 
-__all__ = ["DISK", "Disk", "make_directory", "sweep", "write_durably"]
+__all__ = [
+    "DISK",
+    "Disk",
+    "is_file",
+    "make_directory",
+    "must_be_file",
+    "read_file",
+    "sweep",
+    "write_durably",
+]
 
 #: ``writev`` takes at most this many buffers at once (POSIX says at least 16, Linux takes 1,024).
 BUFFERS_AT_ONCE = 1024
@@ -80,6 +93,30 @@ class Disk:
 
 
 DISK = Disk()
+
+
+_READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file lies at *path* itself; FileNotFoundError when nothing does."""
+    return stat.S_ISREG(path.lstat().st_mode)
+
+
+def must_be_file(path: Path) -> None:
+    """Raise Damaged when something else lies at *path*; for who hands the name to a library."""
+    if not is_file(path):
+        raise Damaged(f"{path}: not a regular file; move it away, and restore it from a backup")
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of the regular file at *path*; Damaged when it is none, OSError as ever."""
+    must_be_file(path)
+    # It may have been exchanged since: a link is refused here, and a pipe does not block.
+    with os.fdopen(os.open(path, _READING), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise Damaged(f"{path}: not a regular file; move it away")
+        return file.read()
 
 
 def write_durably(path: Path, data: bytes, *, disk: Disk = DISK) -> None:

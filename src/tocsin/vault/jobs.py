@@ -37,3 +37,5 @@ class Recovered(Struct, frozen=True):
 
     next_seq: int  #: the first seq that no manifest covers
     clean: bool  #: whether the last life ended with a ``stop``
+    catalog_lost: bool = False  #: the catalog was new, though the log was not
+    entered: int = 0  #: segments that the catalog did not know

@@ -39,7 +39,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tocsin.errors import Damaged, KeyMissing, KeyWrong, UsageError
-from tocsin.vault.disk import DISK, Disk, make_directory, sweep, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, read_file, sweep, write_durably
 
 __all__ = [
     "CommandKey",
@@ -81,11 +81,7 @@ class FileKey:
 
     def fetch(self, data: Path) -> bytes:
         """The KEK.  *data* is the data directory, in which it must not lie."""
-        if self.path.resolve().is_relative_to(data.resolve()):
-            raise UsageError(
-                f"{self.path}: a key inside the data directory {data} protects nothing; "
-                "move it elsewhere"
-            )
+        _must_be_outside(self.path, data)
         try:
             with self.path.open("rb") as file:
                 mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -156,11 +152,22 @@ class CommandKey:
 KeySource = FileKey | EnvironmentKey | CommandKey
 
 
-def file_key(path: Path, *, create: bool = False) -> FileKey:
+def _must_be_outside(path: Path, data: Path) -> None:
+    if path.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            f"{path}: a key inside the data directory {data} protects nothing; give it a place "
+            "elsewhere: kek_file in tocsin.toml, or TOCSIN_KEK_FILE"
+        )
+
+
+def file_key(path: Path, *, create: bool = False, data: Path | None = None) -> FileKey:
     """The source for a key file; with *create* a fresh KEK is put there first if there is none.
 
-    Two processes may race: one makes the file, the other takes it.
+    Never inside the data directory *data*: what is refused there later is refused now, before it
+    is made.  Two processes may race: one makes the file, the other takes it.
     """
+    if data is not None:
+        _must_be_outside(path, data)
     source = FileKey(path)
     if create and not path.exists():
         make_directory(path.parent)
@@ -252,7 +259,6 @@ class KeyRing:
     def __init__(self, directory: Path, source: KeySource, *, disk: Disk = DISK) -> None:
         self._directory = directory
         self._disk = disk
-        make_directory(directory, disk=disk)
         wanted = sorted(self._generations())
         try:
             self._kek = source.fetch(directory.parent)
@@ -263,6 +269,7 @@ class KeyRing:
                 f"{error} (the keys in {directory} want key-encryption key "
                 f"{' or '.join(wanted)}); {_way_out(wanted)}"
             ) from error
+        make_directory(directory, disk=disk)  # not before: a key that is refused leaves nothing
         self._keks = {generation(self._kek): self._kek}
         self._cross_bridges()
         if wanted and not set(wanted) & set(self._keks):
@@ -279,12 +286,12 @@ class KeyRing:
     @property
     def rotating(self) -> bool:
         """Whether a rotation was begun and not ended."""
-        return any(self._path(name).exists() for name in BRIDGES)
+        return any(self.path(name).exists() for name in BRIDGES)
 
     def create(self, name: str) -> bytes:
         """A fresh 256-bit key under a name that is not taken, durable before it is returned."""
-        if self._path(name).exists():
-            raise UsageError(f"{self._path(name)}: this key exists already; names are used once")
+        if self.path(name).exists():
+            raise UsageError(f"{self.path(name)}: this key exists already; names are used once")
         secret = secrets.token_bytes(KEY_BYTES)
         self.put(name, secret)
         return secret
@@ -293,13 +300,13 @@ class KeyRing:
         """Keep *secret* under *name*, in place of what was there; durable before it returns."""
         if not 0 < len(secret) <= SECRET_MAX:
             raise UsageError(f"key {name!r}: a secret has 1 to {SECRET_MAX} bytes")
-        write_durably(self._path(name), wrap(self._kek, name, secret), disk=self._disk)
+        write_durably(self.path(name), wrap(self._kek, name, secret), disk=self._disk)
 
     def get(self, name: str) -> bytes:
         """The secret kept under *name*."""
-        path = self._path(name)
+        path = self.path(name)
         try:
-            data = path.read_bytes()
+            data = read_file(path)
         except FileNotFoundError:
             raise KeyMissing(
                 f"{path}: there is no such key; restore it from the backup of the keys"
@@ -310,12 +317,18 @@ class KeyRing:
 
     def drop(self, name: str) -> None:
         """Forget *name* for good; dropping twice is no error."""
-        self._disk.unlink(self._path(name))
+        self._disk.unlink(self.path(name))
         self._disk.sync_dir(self._directory)
 
     def names(self) -> list[str]:
         """What is kept, sorted."""
         return sorted(n for n in self._stems() if n not in BRIDGES)
+
+    def path(self, name: str) -> Path:
+        """Where *name* is kept."""
+        if not NAME.fullmatch(name):
+            raise UsageError(f"key name {name!r}: use a-z, 0-9, '.', '_' and '-'")
+        return self._directory / f"{name}.key"
 
     def sweep(self) -> None:
         """Remove temporary files of a crashed writer.  Only under the vault's lock."""
@@ -337,8 +350,8 @@ class KeyRing:
             )
         # A crash before the second bridge: only the old KEK has wrapped anything, and it is still
         # the ring's.  From here until the bridges go, either KEK opens every key.
-        write_durably(self._path(BRIDGE_NEW), wrap(old, BRIDGE_NEW, kek), disk=self._disk)
-        write_durably(self._path(BRIDGE_OLD), wrap(kek, BRIDGE_OLD, old), disk=self._disk)
+        write_durably(self.path(BRIDGE_NEW), wrap(old, BRIDGE_NEW, kek), disk=self._disk)
+        write_durably(self.path(BRIDGE_OLD), wrap(kek, BRIDGE_OLD, old), disk=self._disk)
         self._keks = {generation(old): old, generation(kek): kek}
         self._kek = kek
         count = 0
@@ -361,9 +374,10 @@ class KeyRing:
         """Take the other KEK out of a bridge of an unfinished rotation."""
         for name in BRIDGES:
             with contextlib.suppress(FileNotFoundError):
-                parts = unpack(self._path(name).read_bytes())
+                data = read_file(self.path(name))
+                parts = unpack(data)
                 if parts is not None and parts.generation == self.generation:
-                    other = self._open(self._path(name), name, self._path(name).read_bytes())
+                    other = self._open(self.path(name), name, data)
                     self._keks[generation(other)] = other
 
     def _open(self, path: Path, name: str, data: bytes) -> bytes:
@@ -389,18 +403,15 @@ class KeyRing:
         found: set[str] = set()
         for name in self._stems():
             if name in BRIDGES or not found:
-                with contextlib.suppress(OSError):
-                    parts = unpack(self._path(name).read_bytes())
+                with contextlib.suppress(OSError, Damaged):
+                    parts = unpack(read_file(self.path(name)))
                     if parts is not None:
                         found.add(parts.generation)
         return found
 
     def _stems(self) -> Iterator[str]:
+        if not self._directory.is_dir():
+            return
         for entry in os.scandir(self._directory):
             if entry.name.endswith(".key") and NAME.fullmatch(entry.name[:-4]):
                 yield entry.name[:-4]
-
-    def _path(self, name: str) -> Path:
-        if not NAME.fullmatch(name):
-            raise UsageError(f"key name {name!r}: use a-z, 0-9, '.', '_' and '-'")
-        return self._directory / f"{name}.key"

@@ -14,19 +14,11 @@ import msgspec
 
 from tocsin.errors import StorageFailed
 from tocsin.vault.disk import Disk, make_directory, sweep
+from tocsin.vault.gaps import Gap, Gaps, filler
 from tocsin.vault.jobs import SealJob
 from tocsin.vault.keys import KeyRing
-from tocsin.vault.recover import Gap, Laid, filler, find_gap, lay_out, quarantine, write_gap
-from tocsin.vault.wal import (
-    Frame,
-    WalFile,
-    encode,
-    first_seq_of,
-    key_name,
-    read_wal,
-    start_wal,
-    wal_files,
-)
+from tocsin.vault.recover import Laid, lay_out, quarantine, set_aside
+from tocsin.vault.wal import Frame, WalFile, encode, read_all, remove, start_wal
 
 __all__ = ["Begun", "Recovery", "restart"]
 
@@ -36,9 +28,11 @@ class Recovery(msgspec.Struct, frozen=True):
 
     rows: int  #: replayed: durable, but not sealed yet
     torn_bytes: int  #: cut off; nobody had been told that they were durable
-    lost_rows: int  #: acknowledged, and damaged since
+    lost_rows: int  #: acknowledged, and damaged since; at least so many, where a file is gone
     damaged: tuple[str, ...]  #: which files, and how; kept under quarantine/
     seconds: float
+    catalog_lost: bool = False  #: the catalog was new, and the log was not
+    segments_entered: int = 0  #: segments that the catalog did not know, entered from the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +43,7 @@ class Begun:
     frames: tuple[Frame, ...]  #: everything not sealed, without a hole
     jobs: tuple[SealJob, ...]
     file: WalFile | None  #: already holds the last group again, if there was one
+    ordinal: int  #: of the next file
 
 
 def restart(
@@ -61,65 +56,78 @@ def restart(
     was synced, or a later frame or file would not exist.
     """
     began = time.monotonic()
-    wal = directory / "wal"
+    wal, aside = directory / "wal", directory / "quarantine"
     sweep(wal, disk=disk)
     ring.sweep()
-    laid = lay_out([read_wal(path, ring) for path in wal_files(wal)], start)
-    covered = [file for file in laid if _is_covered(file, start)]
-    live = [file for file in laid if file not in covered]
-    gaps = _set_aside(directory, ring, live, disk, now)
-    frames = [frame for file in live for frame in file.frames]
-    frames += [filler(gap, gap.first_seq, gap.rows) for gap in gaps]
+    make_directory(aside, disk=disk)
+    log = read_all(wal, ring)
+    laid = lay_out(log.files, start)
+    over = [file for file in laid if _is_over(file, start)]
+    live = [file for file in laid if file not in over]
+    notes = Gaps(aside, ring, disk=disk)
+    told = _refuse(notes, log.strange, aside, disk)
+    gaps = _write_down(live, notes, aside, ring, disk, now)
+    frames = [frame for file in live for frame in file.frames] + [filler(gap) for gap in gaps]
     frames.sort(key=lambda frame: frame.first_seq)
     last = _last_group(live)
     end = last[0].first_seq if last else max((file.end for file in live), default=start)
-    # A crash before this leaves the last group where it was; after it, the new file's name takes
-    # over from there.
-    file = _write_again(wal, ring, last, disk) if last else None
-    # A crash among these leaves some of them: they are found covered, or without a file, again.
-    for old in covered:
-        disk.unlink(old.contents.path)
-        ring.drop(key_name(old.contents.path))
-    _drop_orphans(wal, ring)
+    # A crash before this leaves the last group where it was; after it, the new file takes over
+    # from there.
+    file = _write_again(wal, ring, last, log.ordinal, disk) if last else None
+    # A crash in here leaves some of them, or their keys: they are found to be over again.
+    remove([file.contents.path for file in over], ring, disk=disk)
     jobs = _jobs(live, start, end, epoch_rows)
     recovery = Recovery(
         rows=sum(frame.rows for frame in frames),
         torn_bytes=sum(job.wal_cut for job in jobs),
         lost_rows=sum(gap.rows for gap in gaps),
-        damaged=tuple(_problem(file) for file in live if file.contents.damaged or file.holes),
+        damaged=(*told, *(_problem(f) for f in live if f.contents.damaged or f.holes)),
         seconds=time.monotonic() - began,
     )
-    return Begun(recovery, tuple(frames), tuple(jobs), file)
+    return Begun(recovery, tuple(frames), tuple(jobs), file, log.ordinal + 1)
 
 
-def _is_covered(file: Laid, start: int) -> bool:
-    """Whether the seal that took this file's rows was interrupted just before removing it."""
-    return not file.frames and not file.holes and first_seq_of(file.contents.path) < start
+def _is_over(file: Laid, start: int) -> bool:
+    """Whether only its removal was interrupted; or it never got its name, and has but a key."""
+    if file.frames or file.holes:
+        return False
+    first, began = file.contents.first_seq, file.contents.takes_over_from is not None
+    return (not began and not file.contents.damaged) or (first is not None and first < start)
 
 
-def _set_aside(
-    directory: Path, ring: KeyRing, files: Iterable[Laid], disk: Disk, now: int
+def _refuse(notes: Gaps, strange: Iterable[tuple[Path, str]], aside: Path, disk: Disk) -> list[str]:
+    """Set aside what somebody put there, so that it counts for nothing; and say what that was."""
+    told: list[str] = []
+    for path in notes.forged():
+        set_aside(path, aside, suffix=".forged", disk=disk)
+        told.append(f"{path.name}: no note of this vault's: it does not authenticate")
+    for path, why in strange:
+        set_aside(path, aside, disk=disk)
+        told.append(f"{path.name}: {why}")
+    return told
+
+
+def _write_down(
+    files: Iterable[Laid], notes: Gaps, aside: Path, ring: KeyRing, disk: Disk, now: int
 ) -> list[Gap]:
     """Keep damaged files for whoever wants to look, and write down which rows are gone."""
-    aside = directory / "quarantine"
-    make_directory(aside, disk=disk)
     gaps: list[Gap] = []
     for file in files:
         if file.contents.damaged or file.holes:
             quarantine(file.contents, aside, ring, disk=disk)
-        for first, rows in file.holes:
-            gap = find_gap(aside, first, rows)
-            if gap is None:
-                gap = Gap(first, rows, now, _problem(file))
-                write_gap(aside, gap, disk=disk)
-            gaps.append(gap)
+        for hole in file.holes:
+            known = notes.within(*hole)
+            if not known:
+                known = [Gap(*hole, now, _problem(file))]
+                notes.write(known[0])
+            gaps += known
     return gaps
 
 
 def _problem(file: Laid) -> str:
     why = file.contents.damaged or "rows after its end are missing"
     lost = ", ".join(f"{rows} rows from seq {first}" for first, rows in file.holes)
-    return f"{file.contents.path.name}: {why}" + (f" (lost: {lost})" if lost else "")
+    return f"{file.contents.path.name}: {why}" + (f" (known to be lost: {lost})" if lost else "")
 
 
 def _last_group(files: Sequence[Laid]) -> list[Frame]:
@@ -129,16 +137,22 @@ def _last_group(files: Sequence[Laid]) -> list[Frame]:
     return [f for f in files[-1].frames if f.number > files[-1].contents.synced]
 
 
-def _write_again(wal: Path, ring: KeyRing, frames: Iterable[Frame], disk: Disk) -> WalFile:
-    group = [encode(f.frame, source=f.source, batch_id=f.batch_id, at=f.at) for f in frames]
-    first = next(iter(frames)).first_seq
+def _write_again(
+    wal: Path, ring: KeyRing, frames: Sequence[Frame], ordinal: int, disk: Disk
+) -> WalFile:
+    group = [
+        encode(f.frame, source=f.source, batch_id=f.batch_id, at=f.at, content=f.content)
+        for f in frames
+    ]
     try:
-        return start_wal(wal, ring, first, group, disk=disk)
+        file = start_wal(wal, ring, frames[0].first_seq, ordinal=ordinal, disk=disk)
+        file.append(group)
     except OSError as error:
         raise StorageFailed(
             f"{wal}: cannot be written: {error.strerror or error}; make room or mend the disk, "
             "and start again; nothing is lost"
         ) from error
+    return file
 
 
 def _jobs(files: Iterable[Laid], start: int, end: int, epoch_rows: int) -> list[SealJob]:
@@ -158,11 +172,3 @@ def _jobs(files: Iterable[Laid], start: int, end: int, epoch_rows: int) -> list[
         )
         start = upto
     return jobs
-
-
-def _drop_orphans(wal: Path, ring: KeyRing) -> None:
-    """Forget the keys of files that are gone: a crash came between the two."""
-    wanted = {key_name(path) for path in wal_files(wal)}
-    for name in ring.names():
-        if name.startswith("wal.") and name not in wanted:
-            ring.drop(name)

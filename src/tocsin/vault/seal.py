@@ -2,9 +2,9 @@
 
 Hashing many short rows holds the interpreter's lock, and the signing key has no business near the
 doors; so the sealer usually runs as ``python -m tocsin.vault.seal``, one JSON request a line on its
-standard input, one JSON answer a line on its standard output.  It ends when its input does: with
-its parent, however that ends.  While it lives it holds ``log/sealer.lock``, so that an orphan's
-last breath and the next sealer never meet.
+standard input, one JSON answer a line on its standard output; an empty line is a sign of life.  It
+ends when its input does: with its parent, however that ends.  While it lives it holds
+``log/sealer.lock``, so that an orphan's last breath and the next sealer never meet.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -31,6 +32,7 @@ from tocsin.errors import TocsinError, VaultBusy, VaultClosed
 from tocsin.vault.disk import make_directory
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import CommandKey, EnvironmentKey, FileKey, KeyRing, KeySource
+from tocsin.vault.lock import open_lock
 from tocsin.vault.sealer import Sealer
 
 __all__ = ["Recovered", "SealJob", "Sealed", "Sealer", "SealerProcess", "alone", "main"]
@@ -39,6 +41,9 @@ T = TypeVar("T")
 PATIENCE = 5.0  # seconds that an orphan may take to notice that it is one
 ORPHANED = 3  # the exit status of a child whose parent is gone
 FAREWELL = 30.0  # seconds that a child may take to finish what it does when told to end
+BEAT = 2.0  # seconds between two signs of life
+SILENCE = 15.0  # seconds without one after which a child is ended
+WAKING = 60.0  # the same, before the first: it has much to import
 
 
 def _from_text(kind: type[Any], value: Any) -> Any:
@@ -65,6 +70,7 @@ class _Setup(Struct, frozen=True):
     source: _Source
     catalog: Path
     epoch_seconds: float
+    beat: float = BEAT  #: seconds
 
 
 class _Request(Struct, frozen=True):
@@ -84,8 +90,8 @@ class SealerProcess:
     """A sealer in a child process, with the verbs of :class:`Sealer`.
 
     When the child dies, every call and every future in flight raises VaultClosed that says how;
-    ``alive`` is False then, and the owner makes another, which recovers.  Nothing ever waits for a
-    dead child.
+    ``alive`` is False then, and the owner makes another, which recovers.  A child that is frozen is
+    killed.  So nothing ever waits for a dead child.
     """
 
     def __init__(
@@ -100,6 +106,9 @@ class SealerProcess:
         self._lock = threading.Lock()
         self._waiting: list[Future[msgspec.Raw]] = []
         self._why: str | None = None
+        self._silent = ""  # how long it was, when that was its end
+        self._heard = threading.Event()
+        self._gone = threading.Event()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "tocsin.vault.seal"],
             stdin=subprocess.PIPE,
@@ -109,7 +118,8 @@ class SealerProcess:
         )
         self._reader = threading.Thread(target=self._read, name="sealer answers", daemon=True)
         self._reader.start()
-        setup = _Setup(directory, _pack(source), catalog, epoch_seconds)
+        threading.Thread(target=self._watch, name="sealer watchdog", daemon=True).start()
+        setup = _Setup(directory, _pack(source), catalog, epoch_seconds, BEAT)
         self._write(_encode(setup))
 
     @property
@@ -155,6 +165,10 @@ class SealerProcess:
             self._child.wait()
         self._reader.join()
 
+    def kill(self) -> None:
+        """End the child at once; what it does is rolled forward by the next one."""
+        self._child.kill()
+
     def _ask(self, request: _Request, kind: type[T]) -> Future[T]:
         raw: Future[msgspec.Raw] = Future()
         with self._lock:
@@ -174,14 +188,35 @@ class SealerProcess:
     def _read(self) -> None:
         pipe = cast("IO[bytes]", self._child.stdout)
         for line in pipe:
-            self._answer(msgspec.json.decode(line, type=_Answer))
+            self._heard.set()
+            if line != b"\n":
+                self._answer(msgspec.json.decode(line, type=_Answer))
+        self._gone.set()
         status = self._child.wait()
+        ended = f"was ended: {self._silent}" if self._silent else f"ended with status {status}"
         with self._lock:
-            self._why = f"the sealer ended with status {status}; start another"
+            self._why = f"the sealer {ended}; start another"
             left, self._waiting = self._waiting, []
         for future in left:
             future.set_exception(VaultClosed(self._why))
         pipe.close()
+
+    def _watch(self) -> None:
+        """Kill a child that shows no sign of life.
+
+        Its silence is counted in our own short turns: while we are frozen, it is not.
+        """
+        turn, quiet, limit = min(1.0, SILENCE / 4), 0.0, WAKING
+        while not self._gone.wait(turn):
+            if self._heard.is_set():
+                self._heard.clear()
+                quiet, limit = 0.0, SILENCE
+            else:
+                quiet += turn
+            if quiet >= limit:
+                self._silent = f"it showed no sign of life for {limit:g} s"
+                self.kill()
+                return
 
     def _answer(self, answer: _Answer) -> None:
         with self._lock:
@@ -235,7 +270,7 @@ def alone(directory: Path, patience: float = PATIENCE) -> Generator[None]:
     """Hold ``log/sealer.lock``; VaultBusy when another sealer does not let go of it in time."""
     make_directory(directory / "log")
     path = directory / "log" / "sealer.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = open_lock(path)
     try:
         until = time.monotonic() + patience
         while True:
@@ -258,7 +293,9 @@ def main() -> None:
     """Seal what is asked on standard input until it ends."""
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
+    say = _Voice(answers).say
     setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Setup, dec_hook=_from_text)
+    threading.Thread(target=_beat, args=(say, setup.beat), name="life", daemon=True).start()
     with contextlib.suppress(BrokenPipeError), contextlib.ExitStack() as until_the_end:
         try:
             until_the_end.enter_context(alone(setup.directory))
@@ -271,7 +308,27 @@ def main() -> None:
         except TocsinError as error:
             sealer = error  # the answer to whatever is asked
         for request in _requests():
-            answers.write(_encode(_serve(sealer, request)) + b"\n")
+            say(_encode(_serve(sealer, request)))
+
+
+class _Voice:
+    """What two threads say, one line at a time."""
+
+    def __init__(self, pipe: FileIO) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def say(self, line: bytes) -> None:
+        with self._lock:
+            self._pipe.write(line + b"\n")
+
+
+def _beat(say: Callable[[bytes], None], seconds: float) -> None:
+    """Show signs of life, whatever the sealer is at."""
+    with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+        while True:
+            say(b"")
+            time.sleep(seconds)
 
 
 def _requests() -> Iterator[_Request]:

@@ -32,7 +32,7 @@ from tocsin.catalog import segments as catalog_segments
 from tocsin.errors import Damaged, KeyMissing, StorageFailed
 from tocsin.event.batch import SCHEMA
 from tocsin.vault import merkle, recover, rows, segments, tlog, wal
-from tocsin.vault.disk import DISK, Disk, make_directory, sweep, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, read_file, sweep, write_durably
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import KeyRing
 from tocsin.vault.note import Checkpoint, Signer, open_note, parse_checkpoint, sign
@@ -133,7 +133,8 @@ class Sealer:
             sweep(self.directory / name, disk=self._disk)
         for folder in {p.parent for p in self._log.rglob(".*.tmp")}:
             sweep(folder, disk=self._disk)
-        state = self._load() if self._checkpoint_path.exists() else self._create()
+        old = self._checkpoint_path.exists()
+        state = self._load() if old else self._create()
         beyond = state.tree.entry_beyond()
         if beyond is not None:
             # A durable entry is never discarded: check what it promises, and go on.
@@ -141,10 +142,10 @@ class Sealer:
             if entry["kind"] == "manifest":
                 self._check_manifest(entry)
             self._commit(state, entry)
-        self._restore_catalog(state.tree.size)
+        entered, new = self._restore_catalog(state.tree.size)
         self._remove_orphans(state)
         self._state = state
-        return Recovered(state.last.next_seq, state.last.stopped)
+        return Recovered(state.last.next_seq, state.last.stopped, old and new, entered)
 
     @_telling()
     def start(self, boot: str) -> None:
@@ -196,14 +197,9 @@ class Sealer:
             self._commit(state, self._entry(state.last, "empty", wal_cut=job.wal_cut))
             size = state.tree.size
             sealed = Sealed(job.first_seq, job.first_seq - 1, 0, None, size)
-        # 12. The write-ahead log is no longer needed.  A crash between file and key leaves a key
-        # without a file, which the store drops; before, rows whose seqs the log covers: skipped.
-        for path in job.paths:
-            self._disk.unlink(path)
-        for folder in dict.fromkeys(path.parent for path in job.paths):
-            self._disk.sync_dir(folder)
-        for path in job.paths:
-            self._ring.drop(wal.key_name(path))
+        # 12. The write-ahead log is no longer needed.  A crash in here leaves files or keys whose
+        # rows the log covers: the next start finds them so, and goes on removing.
+        wal.remove(job.paths, self._ring, disk=self._disk)
         self._drop_retired()
         return sealed
 
@@ -370,7 +366,7 @@ class Sealer:
         secret = self._ring.get("signing")
         signer = Signer(secret[32:].decode(), secret[:32])
         path = self._checkpoint_path
-        note = open_note(path.read_bytes(), [signer.verifier], where=str(path))
+        note = open_note(read_file(path), [signer.verifier], where=str(path))
         checkpoint = parse_checkpoint(note.text, where=str(path))
         if checkpoint.origin != signer.name or not checkpoint.size:
             raise Damaged(f"{path}: promises another log, {checkpoint.origin!r}")
@@ -396,7 +392,7 @@ class Sealer:
         path = self._log / mac_path(number)
         if not path.exists():
             raise Damaged(f"{path}: missing")
-        macs = path.read_bytes()[: 32 * (place + 1)]
+        macs = read_file(path)[: 32 * (place + 1)]
         if len(macs) != 32 * (place + 1):
             raise Damaged(f"{path}: {len(macs)} bytes, {32 * (place + 1)} wanted")
         return macs
@@ -439,14 +435,16 @@ class Sealer:
                 "the seal of it was interrupted, and the file changed since"
             )
 
-    def _restore_catalog(self, size: int) -> None:
+    def _restore_catalog(self, size: int) -> tuple[int, bool]:
         """Enter what the catalog does not know, from the newest entry back to the first it knows.
 
         Commits are durable and in order, so what is older it knows too, or knew in a shape that a
-        ``rewrite`` has replaced.  An empty or lost catalog is filled from the whole log.
+        ``rewrite`` has replaced.  An empty or lost catalog is filled from the whole log.  Returns
+        how many were entered, and whether this catalog never belonged to a vault before.
         """
         with self._catalog.connect() as connection:
             known = set(connection.scalars(sa.select(catalog_segments.c.id)))
+            new = not known and not connection.scalar(sa.text("PRAGMA user_version"))
         missing: list[dict[str, Any]] = []
         for _, entry in self._backwards(size):
             if entry["kind"] in ("manifest", "rewrite"):
@@ -455,6 +453,10 @@ class Sealer:
                 missing.append(entry)
         for entry in reversed(missing):
             self._catalog_segment(entry, self._deliveries_in(entry["segment"]))
+        if new:  # after all that: a crash on the way leaves one that is found new again
+            with self._catalog.begin() as connection:
+                connection.execute(sa.text("PRAGMA user_version = 1"))
+        return len(missing), new
 
     def _deliveries_in(self, segment: str) -> Sequence[Delivery]:
         """The batches that a segment remembers; none when it is gone, which reading it will say."""
@@ -581,7 +583,7 @@ def _table(
     seq = pl.int_range(first_seq, first_seq + whole.height, dtype=pl.Int64, eager=True).alias("seq")
     table = whole.select(seq, *names).rechunk()
     deliveries = tuple(
-        Delivery(f.source, f.batch_id, f.first_seq, f.rows, f.at)
+        Delivery(f.source, f.batch_id, f.first_seq, f.rows, f.at, f.content)
         for f in frames
         if f.batch_id is not None
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import sqlalchemy as sa
 
+from tocsin.errors import VaultClosed
 from tocsin.vault.disk import Disk
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
 from tocsin.vault.keys import KeyRing, KeySource
@@ -52,6 +54,10 @@ class Sealing(Protocol):
         """Join small segments; how many files were replaced."""
         ...
 
+    def abandon(self) -> None:
+        """End whatever it does, if it can be; nothing more is asked of it."""
+        ...
+
     def close(self) -> None:
         """Give back what it holds."""
         ...
@@ -90,6 +96,9 @@ class Inline:
         """See :class:`Sealing`."""
         return self._sealer.compact()
 
+    def abandon(self) -> None:
+        """See :class:`Sealing`."""
+
     def close(self) -> None:
         """See :class:`Sealing`."""
 
@@ -105,6 +114,7 @@ class Child:
         self._make = make
         self._child = make()
         self._boot: str | None = None
+        self._abandoned = threading.Event()
         self.restarts = 0
 
     @property
@@ -121,8 +131,12 @@ class Child:
         """See :class:`Sealing`."""
         if self._child.alive:
             return self._child.recover()
+        if self._abandoned.is_set():
+            raise VaultClosed("the sealer took too long, and was ended")
         self._child.close()
         self._child = self._make()
+        if self._abandoned.is_set():  # while it was made
+            self._child.kill()
         self.restarts += 1
         recovered = self._child.recover()
         if self._boot is not None:
@@ -145,6 +159,11 @@ class Child:
     def compact(self) -> int:
         """See :class:`Sealing`."""
         return self._child.compact().result()
+
+    def abandon(self) -> None:
+        """See :class:`Sealing`."""
+        self._abandoned.set()
+        self._child.kill()
 
     def close(self) -> None:
         """See :class:`Sealing`."""

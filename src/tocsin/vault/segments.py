@@ -40,7 +40,7 @@ from tocsin.catalog import segments as catalog_segments
 from tocsin.errors import Damaged, StorageFailed
 from tocsin.event.batch import SCHEMA
 from tocsin.event.schema import NAMES, Type
-from tocsin.vault.disk import DISK, Disk, make_directory, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, must_be_file, read_file, write_durably
 from tocsin.vault.keys import KeyRing
 
 __all__ = [
@@ -118,7 +118,8 @@ class Delivery(NamedTuple):
     batch_id: str
     first_seq: int
     rows: int
-    at: int  #: when it was sealed, ns
+    at: int  #: when it was taken, ns
+    content: str | None = None  #: mark of the body it came in
 
 
 class Stored(NamedTuple):
@@ -233,6 +234,7 @@ def _leaf_path(name: str) -> str:
 
 
 def _open(path: Path, key: bytes, segment: str) -> Any:
+    must_be_file(path)
     properties = pe.create_decryption_properties(key, aad_prefix=segment.encode())
     return pq.ParquetFile(path, decryption_properties=properties, pre_buffer=False)
 
@@ -244,7 +246,14 @@ def _damage(path: Path) -> Any:
     except FileNotFoundError:
         raise Damaged(f"{path}: missing") from None
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-        raise Damaged(f"{path}: cannot be read: {error}") from error
+        raise Damaged(f"{path}: {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """In words of ours: what a library says of bytes that it does not understand helps nobody."""
+    if isinstance(error, OSError) and error.errno:  # Arrow's own errors have none
+        return f"cannot be read: {os.strerror(error.errno)}"
+    return "cannot be read: it does not authenticate, or is cut"
 
 
 # -- filters ------------------------------------------------------------------------------------
@@ -339,6 +348,7 @@ class _Filters:
     def __init__(self, path: Path, key: bytes, segment: str) -> None:
         self._path, self._segment = path, segment
         self._sealer = AESGCM(_filter_key(key))
+        must_be_file(path)
         with path.open("rb") as file:
             magic, size = _IDX.unpack(file.read(_IDX.size))
             sealed = file.read(size)
@@ -413,6 +423,7 @@ class Shelf:
         collecting, as a Polars error: :meth:`check` tells then whether the file is to blame.
         """
         with _damage(self.path):
+            must_be_file(self.path)
             scan = pl.scan_parquet(
                 self.path,
                 decryption=pl.ParquetDecryptionProperties(
@@ -426,7 +437,7 @@ class Shelf:
     def check_hash(self) -> None:
         """Read the file as it lies; :class:`Damaged` when it is not the one that was sealed."""
         with _damage(self.path):
-            found = sha256(self.path.read_bytes()).hexdigest()
+            found = sha256(read_file(self.path)).hexdigest()
         if found != self.segment.sha256:
             raise Damaged(f"{self.path}: is not the file that was sealed")
 
@@ -452,7 +463,7 @@ class Shelf:
             path = filter_path(self.directory, self.segment.id)
             try:
                 self._filters[column] = _Filters(path, self.secret(), self.segment.id).get(column)
-            except (OSError, ValueError, KeyError, TypeError, struct.error, InvalidTag):
+            except (OSError, ValueError, KeyError, TypeError, struct.error, InvalidTag, Damaged):
                 self._filters |= self._rebuild()
                 self._filters.setdefault(column, None)
         return self._filters[column]

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tocsin.errors import Damaged, KeyMissing
-from tocsin.vault.disk import make_directory, write_durably
+from tocsin.vault.disk import make_directory, read_file, write_durably
 from tocsin.vault.keys import KeyRing
 
 __all__ = ["StateFile"]
@@ -45,7 +45,7 @@ class StateFile:
     def load(self) -> bytes | None:
         """What was saved last; None when nothing was.  Raises Damaged, KeyMissing, KeyWrong."""
         try:
-            data = self._path.read_bytes()
+            data = read_file(self._path)
         except FileNotFoundError:
             return None
         head = len(_MAGIC)

@@ -35,12 +35,13 @@ from tocsin.errors import (
 )
 from tocsin.event.batch import SCHEMA, Batch, Entries
 from tocsin.vault import segments
-from tocsin.vault.deliveries import Deliveries, Taken, load, prune
+from tocsin.vault.deliveries import Deliveries, Marks, Taken, agree, load, prune
 from tocsin.vault.disk import DISK, Disk, make_directory
 from tocsin.vault.hot import SHELF_ROWS, HotShelf, HotTail, cut, join
 from tocsin.vault.jobs import Recovered, Sealed, SealJob
-from tocsin.vault.keys import KeyRing, KeySource
+from tocsin.vault.keys import FileKey, KeyRing, KeySource, file_key
 from tocsin.vault.lock import Lock
+from tocsin.vault.place import refuse_shared
 from tocsin.vault.restart import Recovery, restart
 from tocsin.vault.sealing import Sealing, open_sealing
 from tocsin.vault.wal import Payload, WalFile, encode, start_wal
@@ -53,6 +54,8 @@ ALWAYS = ("time", "observed", "kind")
 GROUP_ROWS = 65_536
 #: Seconds between two attempts to seal, after a failure.
 RETRY_SECONDS = 1.0
+#: Seconds that closing waits for the sealer.  A service manager waits for 90, and then kills.
+CLOSING_SECONDS = 60.0
 
 
 class Shelf(Protocol):
@@ -100,6 +103,7 @@ class Receipt:
     first_seq: int
     rows: int
     repeated: bool  #: it was taken before; these are the seqs of that first time
+    same: bool = True  #: else its name was taken by another body, and nothing of this one is kept
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -132,8 +136,14 @@ class Waiting:
     batch: Batch
     source: str
     batch_id: str | None
+    content: str | None
     at: int
     future: Future[Receipt]
+
+    @property
+    def name(self) -> tuple[str, str] | None:
+        """Under which a repeat of it is known."""
+        return None if self.batch_id is None else (self.source, self.batch_id)
 
 
 @dataclass(slots=True)
@@ -182,7 +192,7 @@ class Vault:
         self._in_hand: list[Waiting] = []  # taken off the queue, not answered yet
         self._queue_rows = 0
         self._queue_bytes = 0
-        self._pending: dict[tuple[str, str], Future[Receipt]] = {}
+        self._pending: dict[tuple[str, str], Waiting] = {}
         self._repeats = 0
         self._closing = False
         self._dead: BaseException | None = None
@@ -197,6 +207,7 @@ class Vault:
         self._no_more_seals = False  # the sealing thread is gone
         self._leftovers: list[Path] = []  # of failed writes: nothing in them counts
         self._cut = 0
+        self._marks = Marks(ring)
         self._restart()
         self._epoch_began = time.monotonic()
         self._threads = [
@@ -223,9 +234,12 @@ class Vault:
         """Open the vault in *directory*, made if it is new, and take up what the last life left.
 
         With *sealing* "process" the sealer, and the signing key, live in a child process, which
-        has a disk of its own.  Raises VaultBusy, KeyMissing, KeyWrong, Damaged or StorageFailed,
-        each saying what to do.
+        has a disk of its own.  Raises UsageError, VaultBusy, KeyMissing, KeyWrong, Damaged or
+        StorageFailed, each saying what to do; the first before anything is made.
         """
+        refuse_shared(directory)
+        if isinstance(keys, FileKey):
+            file_key(keys.path, data=directory)
         with contextlib.ExitStack() as undo, _said(directory):
             make_directory(directory, disk=disk)
             lock = Lock(directory)
@@ -277,31 +291,39 @@ class Vault:
             disk=self._disk,
             now=self._clock(),
         )
-        self._recovery = begun.recovery
+        self._recovery = msgspec.structs.replace(
+            begun.recovery, catalog_lost=sealed.catalog_lost, segments_entered=sealed.entered
+        )
         self._file: WalFile | None = begun.file
+        self._ordinal = begun.ordinal
         self._sealed_seq = sealed.next_seq
         self._hot = HotTail(sealed.next_seq)
         for frame in begun.frames:
             self._hot.append(Entries(frame.first_seq, frame.frame))
             if frame.batch_id is not None:
-                taken = Taken(frame.first_seq, frame.rows, frame.at)
+                taken = Taken(frame.first_seq, frame.rows, frame.at, frame.content)
                 self._deliveries.add(frame.source, frame.batch_id, taken)
         self._epochs.extend(Epoch(job) for job in begun.jobs)
         self._sealing.start(secrets.token_hex(8))
 
     # -- taking ---------------------------------------------------------------------------------
 
-    def append(self, batch: Batch, *, source: str, batch_id: str | None) -> Future[Receipt]:
+    def append(
+        self, batch: Batch, *, source: str, batch_id: str | None, content: bytes | None = None
+    ) -> Future[Receipt]:
         """Take *batch*; the future resolves when it is durable, and never before.
 
-        A (*source*, *batch_id*) that was taken before gets the first receipt again.  Raises
-        Pushback at once when too much waits.  The future raises StorageFailed when the disk
-        refuses; nothing of the batch counts then, and the sender may repeat it.
+        A (*source*, *batch_id*) that was taken before gets the first receipt again; when that body
+        had another digest than *content*, the receipt says so.  Raises Pushback at once when too
+        much waits.  The future raises StorageFailed when the disk refuses; nothing of the batch
+        counts then, and the sender may repeat it.
         """
         future: Future[Receipt] = Future()
         future.set_running_or_notify_cancel()  # a taken batch cannot be taken back
+        name = None if batch_id is None else self._marks.name(batch_id)
+        mark = None if content is None or name is None else self._marks.content(content)
         with self._lock:
-            if self._taken_before(source, batch_id, future):
+            if self._taken_before(source, name, mark, future):
                 return future
             self._admit(len(batch))
             if not len(batch):
@@ -309,33 +331,37 @@ class Vault:
                 return future
         frame = _checked(batch.frame)
         at = self._clock()
-        payload = encode(frame, source=source, batch_id=batch_id, at=at)
-        waiting = Waiting(payload, Batch(frame), source, batch_id, at, future)
+        payload = encode(frame, source=source, batch_id=name, at=at, content=mark)
+        waiting = Waiting(payload, Batch(frame), source, name, mark, at, future)
         with self._lock:
-            if self._taken_before(source, batch_id, future):
+            if self._taken_before(source, name, mark, future):
                 return future
             self._admit(len(batch))
             self._queue.append(waiting)
             self._queue_rows += payload.rows
             self._queue_bytes += len(payload.data)
-            if batch_id is not None:
-                self._pending[source, batch_id] = future
+            if waiting.name is not None:
+                self._pending[waiting.name] = waiting
             self._work.notify()
         return future
 
-    def _taken_before(self, source: str, batch_id: str | None, future: Future[Receipt]) -> bool:
-        """Whether *future* is answered, or will be, by an earlier delivery of the same batch."""
-        if batch_id is None:
+    def _taken_before(
+        self, source: str, name: str | None, mark: str | None, future: Future[Receipt]
+    ) -> bool:
+        """Whether *future* is answered, or will be, by an earlier delivery under the same name."""
+        if name is None:
             return False
-        if taken := self._deliveries.get(source, batch_id):
+        if taken := self._deliveries.get(source, name):
             self._repeats += 1
-            future.set_result(Receipt(taken.first_seq, taken.rows, repeated=True))
+            same = agree(taken.content, mark)
+            future.set_result(Receipt(taken.first_seq, taken.rows, repeated=True, same=same))
             return True
-        first = self._pending.get((source, batch_id))
+        first = self._pending.get((source, name))
         if first is None:
             return False
         self._repeats += 1
-        first.add_done_callback(lambda done: _pass_on(done, future))
+        same = agree(first.content, mark)
+        first.future.add_done_callback(lambda done: _pass_on(done, future, same))
         return True
 
     def _admit(self, rows: int) -> None:
@@ -526,8 +552,8 @@ class Vault:
     def close(self) -> None:
         """Write what waits, seal it, and let go of the directory.  Closing twice is no error.
 
-        When sealing fails now, the rows stay in the write-ahead log, the next start seals them,
-        and :attr:`sealed_all` and :meth:`status` say so.
+        When sealing fails now, or takes longer than a minute, the rows stay in the write-ahead log,
+        the next start seals them, and :attr:`sealed_all` and :meth:`status` say so.
         """
         with self._lock:
             if self._closing:
@@ -535,9 +561,14 @@ class Vault:
             self._closing = True
             self._work.notify_all()
             self._grown.notify_all()
-        for thread in self._threads:
-            thread.join()
+        # What is being asked of the sealer then fails, and with it all that waits for that.
+        late = threading.Timer(CLOSING_SECONDS, self._sealing.abandon)
+        late.daemon = True
+        late.start()
+        self._undo.callback(late.cancel)
         with self._undo, _said(self._directory):
+            for thread in self._threads:
+                thread.join()
             if self._dead is None and not self._epochs:
                 self._stop()
 
@@ -627,8 +658,13 @@ class Vault:
         try:
             if self._file is None:
                 # Nobody else writes; the hot tail ends where the log ends.
+                self._ordinal += 1
                 self._file = start_wal(
-                    self._directory / "wal", self._ring, self._hot.next_seq, disk=self._disk
+                    self._directory / "wal",
+                    self._ring,
+                    self._hot.next_seq,
+                    ordinal=self._ordinal - 1,
+                    disk=self._disk,
                 )
             first = self._file.append([waiting.payload for waiting in group])
         except (OSError, StorageFailed) as error:
@@ -642,10 +678,10 @@ class Vault:
             for waiting in group:
                 self._hot.append(Entries(first, waiting.batch.frame))
                 receipts.append(Receipt(first, len(waiting.batch), repeated=False))
-                if waiting.batch_id is not None:
-                    taken = Taken(first, len(waiting.batch), waiting.at)
-                    self._deliveries.add(waiting.source, waiting.batch_id, taken)
-                    del self._pending[waiting.source, waiting.batch_id]
+                if waiting.name is not None:
+                    taken = Taken(first, len(waiting.batch), waiting.at, waiting.content)
+                    self._deliveries.add(*waiting.name, taken)
+                    del self._pending[waiting.name]
                 first += len(waiting.batch)
             self._grown.notify_all()
         for waiting, receipt in zip(group, receipts, strict=True):
@@ -670,8 +706,8 @@ class Vault:
         with self._lock:
             self._writing_failed = str(failure)
             for waiting in group:
-                if waiting.batch_id is not None:
-                    del self._pending[waiting.source, waiting.batch_id]
+                if waiting.name is not None:
+                    del self._pending[waiting.name]
         for waiting in group:
             waiting.future.set_exception(failure)
 
@@ -681,6 +717,10 @@ class Vault:
         file, self._file = self._file, None
         with contextlib.suppress(OSError):  # a failing disk may fail here too; the file is left
             file.close()
+        with contextlib.suppress(OSError):  # what cannot be removed now, the next start does
+            file.discard()
+        if not file.named:
+            return
         with contextlib.suppress(OSError):
             self._cut += max(file.path.stat().st_size - file.size, 0)
         self._leftovers.append(file.path)
@@ -875,14 +915,14 @@ def _said(directory: Path) -> Generator[None]:
         raise StorageFailed(f"{directory / 'catalog.db'}: {why}; mend the disk") from error
 
 
-def _pass_on(first: Future[Receipt], repeat: Future[Receipt]) -> None:
+def _pass_on(first: Future[Receipt], repeat: Future[Receipt], same: bool) -> None:
     """Answer a repeat that came while the first copy was still waiting."""
     error = first.exception()
     if error is not None:
         repeat.set_exception(error)
     else:
         receipt = first.result()
-        repeat.set_result(Receipt(receipt.first_seq, receipt.rows, repeated=True))
+        repeat.set_result(Receipt(receipt.first_seq, receipt.rows, repeated=True, same=same))
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:

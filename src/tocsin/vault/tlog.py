@@ -22,7 +22,7 @@ from typing import Any
 
 from tocsin.errors import Damaged
 from tocsin.vault import merkle
-from tocsin.vault.disk import DISK, Disk, make_directory, write_durably
+from tocsin.vault.disk import DISK, Disk, make_directory, read_file, write_durably
 
 __all__ = [
     "LARGEST_ENTRY",
@@ -132,7 +132,7 @@ class Tree:
         path = self.directory / bundle_path(number, width)
         if not path.exists():
             return None
-        bundle = _unpack(path.read_bytes(), width, path)
+        bundle = _unpack(read_file(path), width, path)
         if bundle[:-1] != self._bundle:
             raise Damaged(f"{path}: does not continue the entries before it")
         return bundle[-1]
@@ -202,7 +202,7 @@ def _tile(path: Path) -> list[bytes]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         raise Damaged(f"{path}: missing") from None
 

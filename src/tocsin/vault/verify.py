@@ -3,7 +3,8 @@
 An independent reader: it shares no code with the writer but the tree arithmetic, believes neither
 catalog nor filters, and reads all data again.  Without the key-encryption key it checks promises,
 log and the hashes of the files; with it also every row, every key file and the unsealed tail; with
-the auditor's first epoch key also that nobody rewrote the log with stolen live keys.
+the auditor's first epoch key also that nobody rewrote the log with stolen live keys.  ADR 13 says
+which of its modules does what.
 
 What could not be read is never called intact.
 """
@@ -29,11 +30,14 @@ from tocsin.vault import merkle
 from tocsin.vault import verify_catalog as catalog
 from tocsin.vault import verify_files as files
 from tocsin.vault import verify_formats as formats
+from tocsin.vault import verify_tail as tails
 from tocsin.vault.verify_history import SEGMENT, File, History
-from tocsin.vault.verify_report import LIMITS, Problem, Report
+from tocsin.vault.verify_report import LIMITS, UNSEALED, Problem, Report
 from tocsin.vault.verify_rows import read_rows
 
 __all__ = ["LIMITS", "Problem", "Report", "verify"]
+
+STRANGE = "has no key: this vault did not write it, or its key was taken away"
 
 Progress = Callable[[str, int, int], None]  #: what, bytes done, bytes in all
 
@@ -59,6 +63,7 @@ def verify(
     with contextlib.suppress(_Stop):
         check.beside()
         check.keys()
+        check.aside()
         tail = check.wal()  # before the log: what is sealed meanwhile is then simply covered twice
         check.log(vkey)
         check.files()
@@ -78,6 +83,7 @@ class _Check:
         self.history = History("")
         self.log_files: set[Path] = set()  #: that belong to it
         self.whole: set[str] = set()  #: segments whose files are those promised
+        self.gaps: set[files.Gap] = set()  #: written down by who had this vault's key
 
     # -- telling ----------------------------------------------------------------------------------
 
@@ -123,11 +129,7 @@ class _Check:
     # -- what lies beside the evidence ------------------------------------------------------------
 
     def beside(self) -> None:
-        """What was set aside, what is no file, and what nobody makes."""
-        lost, lines = files.lost_and_kept(self.directory / "quarantine")
-        if lost:
-            self.note(f"{lost} acknowledged rows were lost, as was found and written down")
-        self.report.notes += lines
+        """What is no file, and what nobody makes."""
         for path, said in files.beside(self.directory):
             if isinstance(said, OSError):
                 self.unread("files", path, f"cannot be listed: {said.strerror}")
@@ -135,6 +137,27 @@ class _Check:
                 self.note(f"{self._name(path)}: {said}")
             else:
                 self.wrong("files", path, "", said)
+
+    def aside(self) -> None:
+        """What was set aside, and what is said to be lost."""
+        folder = self.directory / "quarantine"
+        key = None if self.kek is None else self.secrets.get("gaps", b"")
+        for path, said in files.set_aside(folder):
+            gap = files.read_gap(path, said, key)
+            if gap is None:
+                self.note(
+                    f"{self._name(path)}: was set aside as damaged; what is in it is not part of "
+                    "the vault"
+                )
+            elif isinstance(gap, str):
+                self.wrong("files", path, "", gap)
+            else:
+                self.gaps.add(gap)
+                doubt = "" if gap.proved else " (without the key nobody can say who wrote this)"
+                self.note(f"{self._name(path)}: {gap}{doubt}")
+        lost = sum(gap.rows for gap in self.gaps)
+        if lost:
+            self.note(f"{lost} acknowledged rows were lost, as was found and written down")
 
     # -- keys -------------------------------------------------------------------------------------
 
@@ -185,6 +208,7 @@ class _Check:
 
     def log(self, vkey: str | None) -> None:
         """V1 to V4: promise, tiles, entries, times, MACs."""
+        self.report.anchored = vkey is not None
         path = self.directory / "log" / "checkpoint"
         if not os.path.lexists(path):
             self._no_log(path)
@@ -246,6 +270,8 @@ class _Check:
         private = self.secrets.get("signing")
         if private and not formats.is_pair(private[:32], public):
             self.wrong("keys", "keys/signing.key", "", "is not the key that signs this log")
+        # Who exchanges the whole log has no key that was wrapped with ours.
+        self.report.anchored |= private is not None
         return promised
 
     def _tiles(self, size: int, chain: formats.Chain | None, origin: str) -> bytes:
@@ -445,52 +471,81 @@ class _Check:
 
     # -- the unsealed tail ------------------------------------------------------------------------
 
-    def wal(self) -> list[formats.Wal]:
+    def wal(self) -> list[tails.Wal]:
         """V11: the frames of the write-ahead log that authenticate and continue one another."""
-        found: list[formats.Wal] = []
-        for name, first, path in formats.wal_files(self.directory / "wal"):
-            try:
-                data = files.read_regular(path, most=None)
-            except (FileNotFoundError, files.Unfit):
-                continue  # sealed since it was listed, or told already
-            except OSError as error:
-                self.unread("V11", path, f"cannot be read: {error.strerror}")
-                continue
-            key = self.secret(f"wal.{name}")
-            if self.kek is not None and key is None and data:
-                found.append(formats.Wal(path, first, [], 0, "its key is missing"))
-            elif key is not None:
-                found.append(formats.read_wal(path, first, data, bytes.fromhex(name), key))
-        return found
+        folder = self.directory / "wal"
+        keys, others = tails.by_key(folder, self.secrets)
+        for name in others:
+            self.wrong("keys", f"keys/{name}.key", "", "is not the key of a write-ahead log")
+        for name in tails.wal_names(folder):
+            key = self._wal_key(folder / name)
+            if key is not None:
+                keys[key.path.name[21:53]] = key
+        found = [self._wal(key) for _, key in sorted(keys.items())]
+        return [file for file in found if file is not None]
 
-    def unsealed(self, tail: Sequence[formats.Wal]) -> None:
+    def _wal_key(self, path: Path) -> tails.Key | None:
+        """The key of a file that lies there; told when there is none."""
+        name = path.name[21:53]
+        if self.kek is None:
+            there = (self.directory / "keys" / f"wal.{name}.key").exists()
+            if not there and path.exists():  # else it was sealed since it was listed
+                self.wrong("V11", path, "", STRANGE)
+            return None
+        secret = self.secret(f"wal.{name}")
+        key = None if secret is None else tails.key_of(path.parent, name, secret)
+        if (key is None or key.path != path) and os.path.lexists(path):
+            self.wrong("V11", path, "", STRANGE)
+        return key
+
+    def _wal(self, key: tails.Key) -> tails.Wal | None:
+        try:
+            data = files.read_regular(key.path, most=None)
+            if not key.promised:  # when we read it; the file may have got its name since
+                key = self._key_now(key) or key
+            return tails.read_wal(key, data)
+        except FileNotFoundError:
+            return tails.read_wal(key, None)  # sealed, never begun, or taken away: see `unsealed`
+        except files.Unfit:
+            pass  # told already
+        except OSError as error:
+            self.unread("V11", key.path, f"cannot be read: {error.strerror}")
+        return None
+
+    def _key_now(self, key: tails.Key) -> tails.Key | None:
+        file_id = key.path.name[21:53]
+        secret = self.secret(f"wal.{file_id}", again=True)
+        return None if secret is None else tails.key_of(key.path.parent, file_id, secret)
+
+    def unsealed(self, tail: Sequence[tails.Wal]) -> None:
         """The tail continues the last manifest without a hole; counted apart."""
         if self.kek is None:
             self.held("V11", "not checked: without keys")
-            return
-        seq = self.report.next_seq
-        for i, file in enumerate(tail):
-            limit = min((later.first_seq for later in tail[i + 1 :]), default=None)
-            if limit is not None and limit <= self.report.next_seq:
-                continue  # all of it is sealed
-            if file.damaged:
-                self.wrong("V11", file.path, "", file.damaged)
-            frames = [f for f in file.frames if limit is None or f[0] + f[1] <= limit]
-            for first, rows in [*frames, *([(limit, 0)] if limit is not None else [])]:
-                if first > seq:
-                    self._hole(file.path, seq, first - seq)
-                seq = max(seq, first + rows)
-            if limit is None and file.torn:
-                self.report.torn_bytes = file.torn
-                self.note(
-                    f"{self._name(file.path)}: {file.torn} bytes at its end do not authenticate: "
-                    "a group that was never acknowledged, or damage to the last one that was"
-                )
-        self.report.unsealed_rows = seq - self.report.next_seq
-        self.held("V11")
+        else:
+            sealed = seq = self.report.next_seq
+            for file, seq, holes in tails.lay_out(tail, sealed):
+                if seq > sealed or file is tail[-1]:  # else all of it is sealed
+                    self._unsealed(file, holes, last=file is tail[-1])
+            self.report.unsealed_rows = max(seq - sealed, 0)
+            self.held("V11")
+        if self.report.unsealed_rows or not self.history.stopped:
+            self.note(UNSEALED)
+
+    def _unsealed(self, file: tails.Wal, holes: Sequence[tuple[int, int]], *, last: bool) -> None:
+        if file.damaged:
+            self.wrong("V11", file.path, "", file.damaged)
+        for first, rows in holes:
+            self._hole(file.path, first, rows)
+        if last and file.torn:
+            self.report.torn_bytes = file.torn
+            self.note(
+                f"{self._name(file.path)}: {file.torn} bytes at its end do not authenticate: "
+                "a group that was never acknowledged, or damage to the last one that was"
+            )
 
     def _hole(self, path: Path, seq: int, rows: int) -> None:
-        if (self.directory / "quarantine" / f"{seq:020d}-{rows}.gap").exists():
+        if files.tells_of(self.gaps, seq, rows):
             self.note(f"{rows} rows from seq {seq} on are lost, as was found and written down")
         else:
-            self.wrong("V11", path, f"seq {seq}", f"{rows} rows are missing")
+            gone = "" if path.exists() else ", with the file that they were in"
+            self.wrong("V11", path, f"seq {seq}", f"at least {rows} rows are missing{gone}")

@@ -6,11 +6,13 @@ to open the first waits forever, to read the second never ends, and the third le
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
@@ -20,14 +22,17 @@ __all__ = [
     "MOST",
     "UNFINISHED",
     "WAL_NAME",
+    "Gap",
     "Unfit",
     "beside",
     "is_regular",
     "is_temporary",
-    "lost_and_kept",
     "open_regular",
+    "read_gap",
     "read_regular",
+    "set_aside",
     "shown",
+    "tells_of",
     "walk",
 ]
 
@@ -144,29 +149,55 @@ def beside(directory: Path) -> Iterator[tuple[Path, str | OSError]]:
             yield path, "no key file"
 
 
-def lost_and_kept(folder: Path) -> tuple[int, list[str]]:
-    """What was set aside in *folder*: how many rows are gone by its notes, and a line for each."""
-    rows, lines = 0, list[str]()
-    for path, wrong in walk(folder):
-        name = f"{folder.name}/{shown(str(path.relative_to(folder)))}"
-        gap = _GAP.fullmatch(path.name)
-        if wrong is not None:
-            continue
-        if gap is None:
-            lines.append(
-                f"{name}: was set aside as damaged; what is in it is not part of the vault"
-            )
-            continue
-        rows += int(gap[2])
-        lines.append(
-            f"{name}: {int(gap[2])} rows from seq {int(gap[1])} on were acknowledged and then "
-            f"lost: {_reason(path)}"
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Rows that somebody says are lost."""
+
+    first_seq: int
+    rows: int
+    reason: str
+    proved: bool  #: the note authenticates
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rows} rows from seq {self.first_seq} on were acknowledged and then lost: "
+            f"{self.reason}"
         )
-    return rows, lines
 
 
-def _reason(path: Path) -> str:
+def set_aside(folder: Path) -> Iterator[tuple[Path, re.Match[str] | None]]:
+    """The files in *folder*, with what their name says if it is that of a note about lost rows."""
+    for path, wrong in walk(folder):
+        if wrong is None:
+            yield path, _GAP.fullmatch(path.name)
+
+
+def read_gap(path: Path, said: re.Match[str] | None, key: bytes | None) -> Gap | str | None:
+    """The note at *path*, whose name is *said*; why it is none; None when nobody says it is one.
+
+    *key* is empty when the vault has none for notes, since it never wrote one; None when no key was
+    given.
+    """
+    if said is None:
+        return None
+    first, rows = int(said[1]), int(said[2])
     try:
-        return str(json.loads(read_regular(path))["reason"])
+        line, _, mac = read_regular(path).partition(b"\n")
+        note = json.loads(line)
+        reason = str(note["reason"])
+        same = (note["first_seq"], note["rows"]) == (first, rows) and rows > 0
     except (OSError, Unfit, ValueError, KeyError, TypeError, RecursionError) as error:
-        return f"the note says no reason that can be read ({type(error).__name__})"
+        return f"is no note about lost rows that can be read ({type(error).__name__})"
+    made = hmac.digest(key, b"tocsin gap\n" + line, "sha256").hex().encode() + b"\n" if key else b""
+    if not same or (key is not None and (not made or mac != made)):
+        return "says that rows are lost, and was not written by who had this vault's key"
+    return Gap(first, rows, reason, key is not None)
+
+
+def tells_of(gaps: Iterable[Gap], seq: int, rows: int) -> bool:
+    """Whether *gaps* together tell of exactly these rows."""
+    ends = {seq}
+    for gap in sorted(gaps, key=lambda gap: gap.first_seq):
+        if gap.first_seq in ends and gap.first_seq + gap.rows <= seq + rows:
+            ends.add(gap.first_seq + gap.rows)
+    return seq + rows in ends

@@ -1,18 +1,16 @@
 """The formats of the evidence, read a second time, for the verifier alone.
 
-Pure functions of bytes and tables: the canonical row, frames of the write-ahead log, key files,
-bundles, checkpoints.  They follow docs/explanation/vault-format.md and not the writer's code,
-of which it imports nothing but the tree arithmetic.
+Pure functions of bytes and tables: the canonical row, key files, bundles, checkpoints.  They follow
+docs/explanation/vault-format.md and not the writer's code, of which they import nothing but the
+tree arithmetic.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import hmac
 import itertools
 import re
-import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,22 +21,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow
 import pyarrow.compute
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from tocsin.vault import merkle
-from tocsin.vault.verify_files import FOLDER, WAL_NAME, walk
+from tocsin.vault.verify_files import FOLDER, walk
 
 __all__ = [
     "TYPES",
     "Chain",
     "Column",
     "KeyParts",
-    "Wal",
     "generation",
     "is_pair",
     "key_parts",
@@ -47,11 +43,9 @@ __all__ = [
     "peaks",
     "place",
     "read_promise",
-    "read_wal",
     "remains",
     "split_bundle",
     "strange_columns",
-    "wal_files",
     "widths",
 ]
 
@@ -157,52 +151,6 @@ def _listed(values: Any) -> Any:
     return pa.array(rows, pa.large_binary())
 
 
-@dataclass(frozen=True, slots=True)
-class Wal:
-    """What a file of the write-ahead log says."""
-
-    path: Path
-    first_seq: int
-    frames: list[tuple[int, int]]  #: first seq and rows
-    torn: int
-    damaged: str | None
-
-
-def read_wal(path: Path, first_seq: int, data: bytes, name: bytes, key: bytes) -> Wal:
-    cipher, mark = AESGCM(key), b"TWF1" + name
-    good: dict[int, tuple[int, int, int, int]] = {}
-    synced = last = 0
-    tag, start = bytes(16), data.find(mark)
-    while start >= 0:
-        head, after = data[start : start + 72], start + 1
-        if len(head) == 72 and zlib.crc32(head[:68]).to_bytes(4, "little") == head[68:]:
-            _, _, size, number, known, first, rows, before = struct.unpack(
-                "<4s16sIQQQI16s", head[:68]
-            )
-            body = data[start + 72 : start + 72 + size]
-            synced = max(synced, known)
-            with contextlib.suppress(InvalidTag, ValueError):
-                if number > last and (number > last + 1 or before == tag):
-                    cipher.decrypt(number.to_bytes(12, "little"), body, head)
-                    after = start + 72 + size
-                    good[number], last, tag = (start, after, first, rows), number, body[-16:]
-        start = data.find(mark, after)
-    end, whole, damaged = 0, 0, None
-    for number in range(1, last + 1):
-        if number not in good and number > synced:
-            break
-        if number not in good:
-            damaged = damaged or f"frame {number}, at byte {end}, does not authenticate"
-            continue
-        if good[number][0] != end:
-            damaged = damaged or f"bytes {end} to {good[number][0]} belong to no frame"
-        end, whole = good[number][1], number
-    if synced > last:
-        damaged = damaged or f"frame {synced} is missing, though a later one knew it"
-    frames = [good[n][2:] for n in sorted(good) if n <= whole]
-    return Wal(path, first_seq, frames, len(data) - end, damaged)
-
-
 def read_promise(data: bytes, vkey: str) -> tuple[str, int, bytes]:
     """Origin, size and root of a checkpoint that *vkey* has signed; ValueError says what is wrong.
 
@@ -248,13 +196,6 @@ def split_bundle(data: bytes) -> list[bytes] | None:
         bundle.append(data[at + 2 : end])
         at = end
     return bundle if at == len(data) else None
-
-
-def wal_files(folder: Path) -> list[tuple[str, int, Path]]:
-    """File id, first seq and path of each file of the write-ahead log, in order of their making."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    found = [m for m in map(WAL_NAME.fullmatch, names) if m]
-    return sorted((m[2], int(m[1]), folder / m[0]) for m in found)
 
 
 def strange_columns(table: Any, fields: Sequence[Column]) -> str | None:

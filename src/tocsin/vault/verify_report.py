@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["LIMITS", "Problem", "Report", "Verdict"]
+__all__ = ["EXCHANGED", "LIMITS", "UNSEALED", "Problem", "Report", "Verdict"]
 
 Verdict = Literal["intact", "tampered", "unfinished"]
 
@@ -16,6 +16,14 @@ LIMITS = {
     "T1": "an insider with this disk can roll the log back; that is NOT detectable here",
     "T2": "a roll-back of the whole machine together with an old epoch key is NOT detectable here",
 }
+EXCHANGED = (
+    "the public key came with the log, so a log that was exchanged as a whole is NOT detectable "
+    "here; give the key, or log/vkey as noted elsewhere"
+)
+UNSEALED = (
+    "what is not sealed yet is authenticated and not promised: whoever can write to this directory "
+    "can cut it off, and that is NOT detectable here"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Report:
     next_seq: int = 0
     unsealed_rows: int = 0
     torn_bytes: int = 0
+    anchored: bool = False  #: the log's public key is known from elsewhere than the log
 
     @property
     def grade(self) -> str:
@@ -51,12 +60,15 @@ class Report:
             return "none"
         if failed:
             return "T0"
-        return "T2" if self.rules["V4"] == "held" else "T1"
+        if self.rules["V4"] == "held":  # so the auditor's key descends to this log
+            return "T2"
+        return "T1" if self.anchored else "T0"
 
     @property
     def limit(self) -> str:
         """The sentence that limits the grade."""
-        return LIMITS[self.grade]
+        exchangeable = self.grade == "T0" and not self.problems
+        return EXCHANGED if exchangeable else LIMITS[self.grade]
 
     @property
     def verdict(self) -> Verdict:

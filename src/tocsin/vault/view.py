@@ -16,7 +16,7 @@ from tocsin.vault.hot import SHELF_ROWS, HotShelf, join
 from tocsin.vault.keys import KeyRing
 from tocsin.vault.recover import lay_out
 from tocsin.vault.segments import Shelf, open_shelves
-from tocsin.vault.wal import Frame, read_wal, wal_files
+from tocsin.vault.wal import Frame, read_all
 
 __all__ = ["view"]
 
@@ -25,16 +25,15 @@ def view(directory: Path, ring: KeyRing, catalog: sa.Engine) -> list[HotShelf | 
     """All shelves of the vault in *directory*, newest first.
 
     A seal that was interrupted before the catalog knew of it left its rows in the write-ahead log
-    too, so the catalog says rightly from where on the log is to be read.  Raises Damaged when rows
-    between the two are missing.
+    too, so the catalog says rightly from where on the log is to be read.  What is missing there is
+    for the next start to write down, and for the verifier.
     """
     sealed = open_shelves(directory, ring, catalog)
     with catalog.connect() as connection:
         last = connection.scalar(sa.select(sa.func.max(catalog_segments.c.last_seq)))
     start = -1 if last is None else int(last)
     wal = directory / "wal"
-    files = wal_files(wal) if wal.is_dir() else []
-    laid = lay_out([read_wal(path, ring) for path in files], start + 1)
+    laid = lay_out(read_all(wal, ring).files if wal.is_dir() else [], start + 1)
     frames = [frame for file in laid for frame in file.frames]
     return [*reversed(_shelves(frames)), *sealed]
 

@@ -97,13 +97,25 @@ class House:
         self.first_epoch_key = self.sealer.first_epoch_key or self.first_epoch_key
         self.sealer.start(boot)
 
-    def write(self, frame: pl.DataFrame, batch_id: str | None = None) -> SealJob:
-        """A closed file of the write-ahead log."""
+    def write(
+        self,
+        frame: pl.DataFrame,
+        batch_id: str | None = None,
+        *,
+        more: pl.DataFrame | None = None,
+        content: str | None = None,
+    ) -> SealJob:
+        """A closed file of the write-ahead log, with a second group of *more*."""
         file = wal.start_wal(self.directory / "wal", self.ring, self.next_seq, disk=self.disk)
-        file.append([wal.encode(frame, source="shop", batch_id=batch_id, at=self.now)])
+        for each in (frame, more):
+            if each is not None:
+                payload = wal.encode(
+                    each, source="shop", batch_id=batch_id, at=self.now, content=content
+                )
+                file.append([payload])
         file.close()
-        job = SealJob((file.path,), self.next_seq, frame.height, 0)
-        self.next_seq += frame.height
+        job = SealJob((file.path,), self.next_seq, file.next_seq - self.next_seq, 0)
+        self.next_seq = file.next_seq
         return job
 
     def seal(self, count: int, **more: Any) -> Sealed:

@@ -89,10 +89,11 @@ def test_a_lost_catalog_is_made_again_from_log_and_segments(build: Any) -> None:
     house = build()
     house.begin()
     for i in range(3):
-        house.sealer.seal(house.write(_rows(3, i * 3), f"batch {i}"))
+        house.sealer.seal(house.write(_rows(3, i * 3), f"batch {i}", content=f"mark {i}"))
     with house.catalog.begin() as connection:
         before = [tuple(r) for r in connection.execute(sa.select(catalog_segments))]
         taken = [tuple(r) for r in connection.execute(sa.select(deliveries))]
+        assert [r[-1] for r in taken] == [f"mark {i}" for i in range(3)]
         connection.execute(sa.delete(catalog_segments))
         connection.execute(sa.delete(deliveries))
     house.another().recover()

@@ -21,6 +21,7 @@ from tocsin.vault.jobs import SealJob
 from tocsin.vault.note import Checkpoint, Signer, sign
 from tocsin.vault.sealer import Sealer
 from tocsin.vault.verify import LIMITS, verify
+from tocsin.vault.verify_report import EXCHANGED, UNSEALED
 
 
 def rules(house: Any, **more: Any) -> set[str]:
@@ -69,7 +70,12 @@ def test_an_untouched_vault_is_intact_at_each_grade(house: Any) -> None:
     assert (signed.verdict, signed.grade) == ("intact", "T1")
     assert "NOT detectable here" in signed.limit
     keyless = house.verify(keyed=False, mac=False)
-    assert (keyless.verdict, keyless.grade) == ("intact", "T1")
+    assert (keyless.verdict, keyless.grade) == ("intact", "T0")
+    assert keyless.limit == EXCHANGED, "its public key is only what lies beside it"
+    noted = house.verify(keyed=False, mac=False, vkey=(house.directory / "log/vkey").read_text())
+    assert (noted.verdict, noted.grade, noted.limit) == ("intact", "T1", LIMITS["T1"])
+    chained = house.verify(keyed=False)
+    assert (chained.verdict, chained.grade) == ("intact", "T2")
     assert keyless.rules["V5"] == "not checked: without keys"
     assert full.rules["V9"] == "not used"
 
@@ -239,7 +245,9 @@ def test_a_cut_at_an_epoch_is_not_seen_without_keys_and_that_is_said(house: Any)
     put_back(house, saved, epoch_key=False)
     report = house.verify(keyed=False, mac=False)
     assert report.verdict == "intact"
-    assert report.limit == LIMITS["T1"]
+    assert report.limit == EXCHANGED
+    noted = house.verify(keyed=False, mac=False, vkey=(house.directory / "log/vkey").read_text())
+    assert (noted.verdict, noted.limit) == ("intact", LIMITS["T1"])
 
 
 def test_a_cut_at_an_epoch_is_seen_by_the_epoch_key_that_went_on(house: Any) -> None:
@@ -371,14 +379,18 @@ def test_an_unfinished_seal_is_no_tampering(house: Any, monkeypatch: pytest.Monk
 def test_a_torn_tail_is_told_and_lost_rows_are_tampering(house: Any) -> None:
     house.sealer.recover()
     house.sealer.start("tail")
-    first = house.write(house.frame().drop("seq").head(3)).paths[0]
-    second = house.write(house.frame().drop("seq").head(4)).paths[0]
-    assert house.verify().unsealed_rows == 7
+    frame = house.frame().drop("seq")
+    first = house.write(frame.head(3)).paths[0]
+    second = house.write(frame.head(4), more=frame.head(2)).paths[0]
+    assert house.verify().unsealed_rows == 9
     data = second.read_bytes()
     second.write_bytes(data[:-5])
     report = house.verify()
-    assert (report.verdict, report.unsealed_rows) == ("intact", 3)
-    assert report.torn_bytes == len(data) - 5
+    assert (report.verdict, report.unsealed_rows) == ("intact", 7)
+    assert 0 < report.torn_bytes < len(data) / 2
+    assert UNSEALED in report.notes
+    second.write_bytes(data[: len(data) // 3])
+    assert rules(house) == {"V11"}, "its first group is promised by its key"
     second.write_bytes(data)
     first.write_bytes(first.read_bytes()[:-5])
     assert rules(house) == {"V11"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import socket
 import sqlite3
@@ -12,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tocsin.vault import tlog
-from tocsin.vault.recover import Gap, write_gap
+from tocsin.vault import tlog, wal
+from tocsin.vault.gaps import Gap, Gaps
 from tocsin.vault.verify import verify
 
 
@@ -372,17 +373,158 @@ def test_lost_rows_and_what_was_set_aside_are_never_passed_over_in_silence(house
     aside = house.directory / "quarantine"
     aside.mkdir()
     assert house.verify().notes == []
-    write_gap(aside, Gap(26, 3, 1, "frame 2 does not authenticate"))
-    write_gap(aside, Gap(40, 4, 1, "the file is gone"))
-    (aside / f"{50:020d}-6.gap").write_bytes(b"{")
+    gaps = Gaps(aside, house.ring)
+    gaps.write(Gap(26, 3, 1, "frame 2 does not authenticate"))
+    gaps.write(Gap(40, 4, 1, "the file is gone"))
     (aside / f"{12:020d}-00000000.parquet").write_bytes(b"x")
     report = house.verify()
     notes = "\n".join(report.notes)
     assert report.verdict == "intact"
-    assert "13 acknowledged rows were lost" in notes
+    assert "7 acknowledged rows were lost" in notes
     assert "3 rows from seq 26 on were acknowledged and then lost: frame 2 does not" in notes
-    assert "6 rows from seq 50 on were acknowledged and then lost: the note says no" in notes
     assert "-00000000.parquet: was set aside as damaged" in notes
+    keyless = house.verify(keyed=False, mac=False)
+    assert keyless.verdict == "intact"
+    assert any("without the key nobody can say who wrote this" in note for note in keyless.notes)
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["some note was written", "none ever was"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"{",
+        b"[]",
+        b'{"first_seq":50,"rows":6,"at":0,"reason":"routine"}',
+        b'{"first_seq":50,"rows":6,"at":0,"reason":"routine"}\n' + b"0" * 64 + b"\n",
+    ],
+)
+def test_a_forged_note_about_lost_rows_is_tampering(house: Any, said: bytes, written: bool) -> None:
+    aside = house.directory / "quarantine"
+    if written:
+        Gaps(aside, house.ring).write(Gap(26, 3, 1, "frame 2 does not authenticate"))
+    aside.mkdir(exist_ok=True)
+    empty = hmac.digest(b"", b"tocsin gap\n" + said, "sha256").hex().encode()
+    for content in (said, said + b"\n" + empty + b"\n"):
+        (aside / f"{50:020d}-6.gap").write_bytes(content)
+        report = house.verify()
+        assert report.verdict == "tampered"
+        assert [p.file for p in report.problems] == [f"quarantine/{50:020d}-6.gap"]
+
+
+def test_a_note_under_another_name_explains_nothing_away(house: Any) -> None:
+    aside = house.directory / "quarantine"
+    Gaps(aside, house.ring).write(Gap(26, 3, 1, "frame 2 does not authenticate"))
+    (note,) = aside.iterdir()
+    note.rename(aside / f"{50:020d}-6.gap")
+    assert "was not written by who had this vault's key" in said(house)[0]
+
+
+# -- the write-ahead log ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tail(house: Any) -> Any:
+    """A vault that died with rows in two files of its write-ahead log."""
+    house.sealer.recover()
+    house.sealer.start("died")
+    frame = house.frame().drop("seq")
+    house.write(frame.head(3), more=frame.head(2))
+    house.write(frame.head(4), more=frame.head(1))
+    assert (house.verify().verdict, house.verify().unsealed_rows) == ("intact", 10)
+    return house
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("first", [2, 28, 9_000_000])
+@pytest.mark.parametrize("content", [b"", b"x" * 500])
+def test_a_planted_file_of_the_write_ahead_log_is_tampering_and_hides_nothing(
+    tail: Any, first: int, content: bytes, keyed: bool
+) -> None:
+    name = f"{first:020d}-ffffffffffffffff0000000000000007.wal"
+    (tail.directory / "wal" / name).write_bytes(content)
+    report = tail.verify(keyed=keyed)
+    assert [(p.rule, p.file) for p in report.problems] == [("V11", f"wal/{name}")]
+    assert "has no key" in report.problems[0].message
+    assert report.unsealed_rows == (10 if keyed else 0)
+
+
+@pytest.mark.parametrize("how", ["remove", "empty", "cut"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_a_key_promises_and_is_gone_is_tampering(tail: Any, how: str, which: int) -> None:
+    path = sorted(tail.directory.glob("wal/*.wal"))[which]
+    match how:
+        case "remove":
+            path.unlink()
+        case "empty":
+            path.write_bytes(b"")
+        case _:
+            path.write_bytes(path.read_bytes()[:300])
+    report = tail.verify()
+    assert {p.rule for p in report.problems} == {"V11"}
+    assert {p.file for p in report.problems} == {f"wal/{path.name}"}
+    start, rows = (26, 5) if which == 0 else (31, 4)
+    assert any(f"seq {start}" == p.place and f"{rows} rows" in p.message for p in report.problems)
+
+
+def test_the_whole_tail_removed_with_its_keys_is_not_seen_and_that_is_said(tail: Any) -> None:
+    """The documented *no* of every grade: nothing is left that could tell."""
+    for path in [*tail.directory.glob("wal/*"), *tail.directory.glob("keys/wal.*")]:
+        path.unlink()
+    report = tail.verify()
+    assert (report.verdict, report.unsealed_rows) == ("intact", 0)
+    assert any("whoever can write to this directory can cut it off" in n for n in report.notes)
+
+
+def test_a_file_under_another_name_is_tampering(tail: Any) -> None:
+    path = sorted(tail.directory.glob("wal/*.wal"))[1]
+    other = path.with_name(f"{27:020d}{path.name[20:]}")
+    path.rename(other)
+    assert {p.file for p in tail.verify().problems} == {f"wal/{path.name}", f"wal/{other.name}"}
+
+
+def test_a_key_that_promised_nothing_may_be_without_its_file(tail: Any) -> None:
+    file = wal.start_wal(tail.directory / "wal", tail.ring, tail.next_seq)
+    file.close()
+    file.temporary.unlink()
+    assert tail.verify().verdict == "intact"
+
+
+def test_a_file_that_gets_its_name_while_we_read_is_no_tampering(
+    tail: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tocsin.vault import verify as module
+
+    frame = tail.frame().drop("seq").head(2)
+    file = wal.start_wal(tail.directory / "wal", tail.ring, tail.next_seq)
+    keys = module._Check.keys
+
+    def meanwhile(self: Any) -> None:
+        keys(self)
+        for _ in range(2):
+            file.append([wal.encode(frame, source="s", batch_id=None, at=0)])
+        with file.path.open("ab") as more:
+            more.write(b"half a frame")
+
+    monkeypatch.setattr(module._Check, "keys", meanwhile)
+    report = tail.verify()
+    file.close()
+    assert report.verdict == "intact", report.problems
+    assert report.unsealed_rows == 14
+
+
+def test_a_key_of_another_kind_is_told(tail: Any) -> None:
+    tail.ring.put(f"wal.{'0' * 32}", b"x" * 32)
+    assert "is not the key of a write-ahead log" in said(tail)[0]
+
+
+def test_what_a_segment_says_when_it_does_not_open_is_one_line_of_ours(house: Any) -> None:
+    path = house.directory / "segments" / f"{ids(house)[0]}.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    lines = said(house)
+    assert f"segments/{path.name} : does not authenticate, or is cut" in lines
+    assert not any("\n" in line or "ecrypt" in line for line in lines)
 
 
 # -- what is given to the verifier ----------------------------------------------------------------

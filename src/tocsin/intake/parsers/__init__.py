@@ -1,4 +1,4 @@
-"""Parsers: each a pure function from bytes to canonical columns, one subject a file."""
+"""Parsers: each a pure function from lines to canonical columns, one subject a file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tocsin.intake.parsers import (
     text,
     tocsin,
 )
+from tocsin.intake.parsers.lines import Lines
 
 __all__ = ["LAYERS", "PARSERS", "Parser"]
 
@@ -26,8 +27,8 @@ __all__ = ["LAYERS", "PARSERS", "Parser"]
 class Parser(Protocol):
     """Reads whole records; a record it cannot read it keeps, and never raises for one."""
 
-    def __call__(self, data: bytes, origin: Origin, observed: int, /) -> pl.DataFrame:
-        """Rows of *data* in their order; columns that the door fills in may be missing."""
+    def __call__(self, lines: Lines, origin: Origin, observed: int, /) -> pl.DataFrame:
+        """Rows of *lines* in their order; columns that the door fills in may be missing."""
         ...
 
 

@@ -13,46 +13,49 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import error_log, times
-from tocsin.intake.parsers.lines import column, keep, stitch
+from tocsin.intake.parsers.addresses import HOST, addresses
+from tocsin.intake.parsers.lines import Lines, keep, stitch
 from tocsin.intake.parsers.requests import dashless, judged, request_columns, unescaped
 
 __all__ = ["read_access"]
 
-_IP = r"[0-9a-fA-F.:]*[.:][0-9a-fA-F.:]*(?:%\w+)?|unix:"
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
-
-#: What a syslog daemon puts in front of a line.
-SYSLOG = (
-    r"(?:<\d{1,3}>)?(?:1 )?"
-    r"(?:[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:?\d\d)) "
-    r"(?:(\S+) )?([A-Za-z][\w./-]*)(?:\[\d+\])?: "
+_TIME = (
+    r"\[(?:\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?:[.,]\d+)?(?: [+-]\d{4})?"
+    r"|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z| ?[+-]\d\d:?\d\d)?)\]"
 )
+# What may be an address; whether it is one is looked at afterwards.
+_ADDRESS = r"[0-9a-fA-F.:]*[.:][0-9a-fA-F.:]*(?:%\w+)?|\[[0-9a-fA-F.:]+(?:%\w+)?\](?::\d+)?|unix:"
+_VHOST = rf"_|{HOST}(?::\d+)?|{_ADDRESS}"
+_USER = r"[^\"\[\]]*?"  # may have spaces in it
 
+# A name in the place of the client's address is believed only before the usual "-": else any word
+# at the beginning of any line would be a client.
 _LINE = (
-    rf"^(?:{SYSLOG})?(?:(\S+) ({_IP})|(\S+))(?: (\S+)(?: (.*?))?)? "
-    r"(\[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]) "
-    rf"{_QUOTED} (\d{{3}}|-) (\d+|-)(?: {_QUOTED} {_QUOTED}(?: {_QUOTED})?)?( .*)?$"
+    rf"^(?:(?:({_VHOST}) )?({_ADDRESS})(?: (\S+)(?: ({_USER}))?)?|({HOST}|-) - ({_USER})) "
+    rf"({_TIME}) {_QUOTED} (\d{{3}}|-) (\d+|-)(?: {_QUOTED} {_QUOTED}(?: {_QUOTED})?)?( .*)?$"
 )
 _PIECES = (
-    "loghost program vhost ip_after host ident user when request code size referer user_agent "
+    "vhost ip ident user client_host user_of_host when request code size referer user_agent "
     "forwarded rest"
 ).split()
+#: Where a user's name should be: pieces of another line before this one.
+_NOT_A_USER = r"(?:^| )-(?: |$)"
 
-_TOKEN = r"^[0-9a-fA-F.:]+$"
 _DIGITS = r"^\d+$"
 
 
-def read_access(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
-    """Rows of the access log *data*, one a line."""
-    lines = pl.DataFrame({"raw": column(data)}).with_row_index("_row")
-    if lines.is_empty():
-        return lines.select("raw")
-    cut = _cut(lines)
+def read_access(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
+    """Rows of the access log *lines*."""
+    frame = pl.DataFrame({"raw": lines.column()}).with_row_index("_row")
+    if frame.is_empty():
+        return frame.select("raw")
+    cut = _cut(frame)
     good = cut["_good"]
     if good.all():
         parts = [_columns(cut.drop("_good"))]
     else:
-        matched, strange = _match(lines.filter(~good))
+        matched, strange = _match(frame.filter(~good), origin, observed)
         fast = cut.filter(good).drop("_good")
         both = pl.concat([fast, matched], how="diagonal_relaxed").sort("_row")
         parts = [_columns(both)] if both.height else []
@@ -83,13 +86,15 @@ def _cut(lines: pl.DataFrame) -> pl.DataFrame:
         .unnest("q2")
         .with_columns(when=pl.concat_str("day", pl.lit(" "), "offset"))
     )
+    found = addresses(pieces["ip"])
+    pieces = pieces.with_columns(client_ip=found["ip"], client_port=found["port"])
     col = pl.col
     head = (
         (col("end") == "")
         & col("more").is_null()
         & col("day").str.starts_with("[")
         & col("offset").str.ends_with("]")
-        & col("ip").str.contains(_TOKEN)
+        & col("client_ip").is_not_null()
         & (col("ident") == "-")
         & (col("m0") == "")
         & (col("code").str.len_bytes() == 3)
@@ -106,27 +111,39 @@ def _cut(lines: pl.DataFrame) -> pl.DataFrame:
     return pieces.with_columns(
         time=time, _good=(head & tidy & (common | combined | forwarded)).fill_null(False)
     ).select(
-        "_row", "raw", "ip", "user", "when", "code", "size",
+        "_row", "raw", "client_ip", "client_port", "user", "when", "code", "size",
         col("q1").alias("request"), col("q3").alias("referer"), col("q5").alias("user_agent"),
         col("q7").alias("forwarded"), "time",
         (col("_good") & col("time").is_not_null()).alias("_good"),
     )  # fmt: skip
 
 
-def _match(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _match(lines: pl.DataFrame, origin: Origin, observed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Match line by line: those that are access lines in pieces, and those that are not."""
     cut = lines.with_columns(
         pl.col("raw").str.extract_groups(_LINE).struct.rename_fields(list(_PIECES)).alias("p")
     ).unnest("p")
-    cut = cut.with_columns(time=times.clf(pl.col("when")))
-    is_one = pl.col("request").is_not_null()
-    matched = cut.filter(is_one).with_columns(ip=pl.coalesce("ip_after", "host"))
-    return matched.drop("ip_after", "host"), lines.filter(cut["request"].is_null())
+    found = addresses(cut["ip"])
+    cut = cut.with_columns(client_ip=found["ip"], client_port=found["port"])
+    nameless = (pl.col("ip") == "unix:") | pl.col("client_host").is_not_null()
+    user = pl.coalesce("user", "user_of_host")
+    is_one = (
+        pl.col("request").is_not_null()
+        & (pl.col("client_ip").is_not_null() | nameless)
+        & ((user == "-") | ~user.str.contains(_NOT_A_USER)).fill_null(True)
+    ).fill_null(False)
+    which = cut.select(is_one).to_series()
+    matched = cut.filter(which).with_columns(user=user)
+    when = times.texts(matched["when"].str.strip_chars("[]"), origin.tz, observed)
+    matched = matched.with_columns(
+        time=pl.coalesce(times.clf(pl.col("when")), when["time"]),
+        tags=pl.when(when["assumed"]).then(pl.lit([times.ASSUMED])),
+    )
+    return matched.drop("ip", "user_of_host"), lines.filter(~which)
 
 
 def _columns(cut: pl.DataFrame) -> pl.DataFrame:
     """Canonical columns of lines in pieces."""
-    optional = [n for n in ("loghost", "program", "vhost", "ident", "rest") if n in cut.columns]
     names = ("user", "request", "referer", "user_agent", "forwarded")
     cut = request_columns(unescaped(cut, names))
     cut = cut.with_columns(
@@ -136,11 +153,11 @@ def _columns(cut: pl.DataFrame) -> pl.DataFrame:
         *(dashless(name).alias(name) for name in ("user", "referer", "user_agent", "forwarded")),
     )
     cut = judged(cut)
-    cut = _client(cut)
-    rest = {"ident": "ident", "program": "program", "rest": "rest", "forwarded": "x_forwarded_for"}
+    rest = {"ident": "ident", "client_host": "client_host", "rest": "rest"}
+    rest["forwarded"] = "x_forwarded_for"
     cut = _attributes(cut, {k: v for k, v in rest.items() if k in cut.columns})
-    if "loghost" in optional:
-        cut = cut.rename({"loghost": "host", "vhost": "authority"})
+    if "vhost" in cut.columns:
+        cut = cut.rename({"vhost": "authority"})
     return cut.with_columns(
         parse_error=pl.when(pl.col("time").is_null()).then(
             pl.concat_str(pl.lit("time: unreadable "), "when")
@@ -148,21 +165,11 @@ def _columns(cut: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _client(cut: pl.DataFrame) -> pl.DataFrame:
-    """The client's address; a name (Apache with HostnameLookups) is no address."""
-    is_ip = pl.col("ip").str.contains(rf"^(?:{_IP})$")
-    return cut.with_columns(
-        client_ip=pl.when(is_ip & (pl.col("ip") != "unix:")).then("ip"),
-        client_host=pl.when(~is_ip & (pl.col("ip") != "-")).then("ip"),
-    )
-
-
 def _attributes(cut: pl.DataFrame, names: dict[str, str]) -> pl.DataFrame:
     """Keep what has no column of its own as one JSON object."""
-    names = {**names, "client_host": "client_host"}
     garbage = pl.col("method").is_null() & (pl.col("request") != "-") & (pl.col("request") != "")
     cut = cut.with_columns(garbage=pl.when(garbage).then("request"))
-    names["garbage"] = "request"
+    names = {**names, "garbage": "request"}
     has = pl.any_horizontal(
         (pl.col(n).is_not_null() & (pl.col(n) != "-")).fill_null(False) for n in names
     )

@@ -10,6 +10,7 @@ from functools import cache
 from types import MappingProxyType
 
 from tocsin.event import COLUMNS, Type
+from tocsin.event.signatures import PROBES
 
 __all__ = ["GENERIC", "NATIVE", "NGINX", "Alias", "resolve"]
 
@@ -23,20 +24,20 @@ _WRAPPERS = ("attributes.", "fields.", "labels.", "resource.", "context.", "extr
 _SEEN = {
     "time": "msec @timestamp timestamp ts time datetime date_time time_iso8601 eventTime "
     "event_time timeUnixNano startUTC StartUTC time_local StartLocal asctime created_at "
-    "createdAt date t timegenerated",
+    "createdAt date t timegenerated start_time started_at",
     "duration_ns": "duration_ns event.duration:ns request_time:seconds rt:seconds "
     "duration_ms:ms durationMs:ms elapsed_ms:ms latency_ms:ms response_time_ms:ms responseTime:ms "
     "http.server.request.duration:seconds duration_s:seconds Duration:ns",
-    "kind": "kind event.action event.name evt.name",
+    "kind": "kind event.action event.name evt.name event:event",
     "outcome": "outcome event.outcome evt.outcome",
     "severity": "severity level lvl loglevel log_level levelname severityText severity_text "
     "log.level error_severity",
-    "message": "message msg body short_message",
+    "message": "message msg body short_message description log",
     "error_type": "error_type error.type exception.type error.kind exc_type exception_class",
     "error_message": "error_message error.message exception.message err error",
     "error_stack": "error_stack error.stack_trace exception.stacktrace error.stack stack "
     "stack_trace stacktrace exc_info traceback",
-    "service": "service service.name app application service_name",
+    "service": "service service.name app application service_name appid",
     "env": "env environment deployment.environment.name service.environment",
     "host": "host host.name hostname",
     "user": "user user.name username user_name remote_user usr.id usr.name enduser.id user.id "
@@ -46,7 +47,8 @@ _SEEN = {
     "clientIp clientip client_addr:address request.client_ip request.remote_ip "
     "request.remote_addr:address remoteAddress:address req.remoteAddress:address "
     "network.client.ip source.ip ClientHost remote_host ip ipAddress remoteIp c-ip "
-    "ClientAddr:address net.peer.ip http.client_ip source.address:address",
+    "ClientAddr:address net.peer.ip http.client_ip source.address:address "
+    "downstream_remote_address:address",
     "client_port": "client_port client.port remote_port request.remote_port req.remotePort "
     "network.client.port ClientPort source.port",
     "peer_ip": "peer_ip network.peer.address",
@@ -66,7 +68,7 @@ _SEEN = {
     "referer": "referer http_referer referrer http.referer http.request.referrer "
     "request.headers.Referer req.headers.referer request_Referer cs-referer",
     "http_version": "http_version:version http.version:version server_protocol:version "
-    "proto:version request.proto:version protocol:version RequestProtocol:version "
+    "proto:version request.proto:version protocol:protocol RequestProtocol:version "
     "network.protocol.version:version",
     "status": "status status_code statusCode http.status_code http.response.status_code "
     "response.status res.statusCode res.status http_status httpStatus DownstreamStatus "
@@ -93,7 +95,7 @@ _READERS = {
     "outcome": "outcome",
     "severity": "level",
     "client_ip": "address",
-    "peer_ip": "address",
+    "peer_ip": "peer",
     "tags": "texts",
 }
 _BY_TYPE = {Type.TIME: "time", Type.TEXT: "text", Type.INT: "int", Type.TEXTS: "texts"}
@@ -104,6 +106,23 @@ _FALSE_FRIENDS = frozenset(
     "response_time vendor_product object reason labels event.ingested observedTimeUnixNano "
     "_indextime metadata.logged_time".split()
 )
+
+#: What the record of the OWASP Logging Vocabulary calls otherwise than we do.  The native door
+#: reads it too, but tolerantly: a sender may mean something else by ``level`` or ``event``, so what
+#: cannot be read there is an attribute and no fault.
+_VOCABULARY: dict[str, Alias] = {
+    "datetime": ("time", "time", 1),
+    "appid": ("service", "text", 1),
+    "event": ("kind", "event", 1),
+    "level": ("severity", "level", 1),
+    "description": ("message", "text", 1),
+    "useragent": ("user_agent", "text", 1),
+    "source_ip": ("client_ip", "address", 1),
+    "hostname": ("host", "text", 1),
+    "protocol": ("http_version", "protocol", 1),
+    "request_uri": ("path", "target", 1),
+    "request_method": ("method", "text", 1),
+}
 
 #: The door says these itself; a sender's own word on them is kept as an attribute.
 _OURS = frozenset({"source", "observed", "parser", "parse_error"})
@@ -147,11 +166,12 @@ def _nginx() -> dict[str, Alias]:
 
 
 def _native() -> dict[str, Alias]:
-    return {
+    columns = {
         c.name: (c.name, "strict_" + _reader(c.name), 0)
         for c in COLUMNS
         if c.name not in _OURS and c.name != "attributes"
     }
+    return _VOCABULARY | columns | {name: (name, "probe", 0) for name in PROBES}
 
 
 NATIVE = MappingProxyType(_native())

@@ -6,20 +6,23 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
+from tocsin.intake.parsers.addresses import addresses
 from tocsin.intake.parsers.requests import request_columns
 
 __all__ = ["split"]
 
 _NGINX = (
-    r"^(?P<when>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) \[(?P<severity>[a-z]+)\] \d+#\d+: (?:\*\d+ )?"
-    r"(?P<message>.*?)(?:, client: (?P<client_ip>[^,\s]+))?(?:, server: (?P<server>[^,]*))?"
+    # Over syslog nginx leaves out the time, which the header has.
+    r"^(?:(?P<when>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) )?\[(?P<severity>[a-z]+)\] \d+#\d+: "
+    r"(?:\*\d+ )?"
+    r"(?P<message>.*?)(?:, client: (?P<client>[^,\s]+))?(?:, server: (?P<server>[^,]*))?"
     r'(?:, request: "(?P<request>.*?)")?(?:, subrequest: ".*?")?(?:, upstream: ".*?")?'
     r'(?:, host: "(?P<authority>[^"]*)")?(?:, referrer: "(?P<referer>[^"]*)")?$'
 )
 _APACHE = (
     r"^\[(?P<when>[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4})\] "
     r"\[(?:[\w-]*:)?(?P<severity>[a-z]+\d?)\] (?:\[pid [^\]]*\] )?(?:\(\d+\)[^\[]*: )?"
-    r"(?:\[(?:client|remote) (?P<client_ip>[0-9a-fA-F.:]+?)(?::(?P<client_port>\d+))?\] )?"
+    r"(?:\[(?:client|remote) (?P<client>[0-9a-fA-F.:]+(?:%\w+)?(?::\d+)?)\] )?"
     r"(?P<message>(?:AH\d+: )?.*)$"
 )
 _NGINX_LOGIN = r'^user "(?P<name>.*?)"(?: was not found in |: password mismatch)'
@@ -67,15 +70,28 @@ def _read(lines: pl.DataFrame, pattern: str, origin: Origin, observed: int) -> p
     cut = cut.filter(pl.col("message").is_not_null())
     when = times.texts(cut["when"], origin.tz, observed)
     level = pl.col("severity").str.replace(r"\d$", "")
+    cut = _client(cut)
     return cut.with_columns(
         when["time"],
         tags=pl.when(when["assumed"]).then(pl.lit([times.ASSUMED])),
         severity=level.replace_strict(_LEVELS, default="debug", return_dtype=pl.String),
         kind=pl.lit("log"),
-        parse_error=pl.when(when["time"].is_null()).then(
-            pl.concat_str(pl.lit("time: unreadable "), "when")
-        ),
+        parse_error=pl.when(when["time"].is_null())
+        .then(pl.concat_str(pl.lit("time: unreadable "), "when"))
+        .otherwise("parse_error"),
     ).drop("when")
+
+
+def _client(cut: pl.DataFrame) -> pl.DataFrame:
+    """The client's address and port, where the line names one client and no more."""
+    found = addresses(cut["client"])
+    # Names and requests stand in these lines as the client sent them, with its quotes and commas.
+    twice = pl.col("raw").str.count_matches(", client: ", literal=True) > 1
+    return cut.with_columns(
+        client_ip=pl.when(~twice).then(found["ip"]),
+        client_port=pl.when(~twice).then(found["port"]),
+        parse_error=pl.when(twice).then(pl.lit("client: stands twice, and one of them is forged")),
+    ).drop("client")
 
 
 def _login(cut: pl.DataFrame, name: pl.Expr) -> pl.DataFrame:
@@ -109,7 +125,6 @@ def _apache_columns(cut: pl.DataFrame) -> pl.DataFrame:
     groups = pl.col("message").str.extract_groups(_APACHE_LOGIN)
     name = pl.coalesce(groups.struct.field("name"), groups.struct.field("digest"))
     return _login(cut, name).with_columns(
-        pl.col("client_port").cast(pl.Int64, strict=False),
         path=pl.when(pl.col("claimed_user").is_not_null()).then(
             pl.col("message").str.extract_groups(_APACHE_PATH).struct.field("path")
         ),

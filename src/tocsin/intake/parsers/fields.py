@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import polars as pl
 
-from tocsin.event import NAMES
+from tocsin.event import NAMES, Kind
 from tocsin.event.batch import SCHEMA
+from tocsin.event.redact import marker
+from tocsin.event.signatures import PROBES
 from tocsin.intake.parsers import times
 from tocsin.intake.parsers.aliases import resolve
 from tocsin.intake.parsers.attributes import PLAIN_KEY, pack
-from tocsin.intake.parsers.lines import keep, stitch
-from tocsin.intake.parsers.objects import Bad, Table, Values
+from tocsin.intake.parsers.lines import complain, keep, stitch
+from tocsin.intake.parsers.objects import Bad, Table, Twice, Values
 from tocsin.intake.parsers.readers import READERS, Column, Context
 from tocsin.intake.parsers.requests import judged, request_columns
 
@@ -24,22 +27,54 @@ _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
 
-def rows(found: Iterable[Table | Bad], dialect: str, context: Context) -> pl.DataFrame:
-    """Canonical rows of decoded lines, in their order; the unreadable ones kept as ``log``."""
+def rows(
+    found: Iterable[Table | Bad | Twice],
+    dialect: str,
+    context: Context,
+    *,
+    kind: Kind | None = None,
+) -> pl.DataFrame:
+    """Canonical rows of decoded lines, in their order; the unreadable ones kept as ``log``.
+
+    All that can be read are of *kind*, if that is given.
+    """
     parts: list[pl.DataFrame] = []
     bad: list[Bad] = []
+    twice: list[Twice] = []
     for item in found:
         if isinstance(item, Bad):
             bad.append(item)
+        elif isinstance(item, Twice):
+            twice.append(item)
         else:
-            parts.append(_table(item, dialect, context))
+            table = _table(item, dialect, context)
+            parts.append(table if kind is None else table.with_columns(kind=pl.lit(str(kind))))
     if bad:
-        text = [b.line.decode(errors="backslashreplace").rstrip("\r") for b in bad]
+        text = [_shown(b.line, dialect) for b in bad]
         kept = keep(text, [b.why for b in bad])
         parts.append(kept.with_columns(_row=pl.Series([b.row for b in bad], dtype=pl.Int64)))
     frame = stitch(parts)
     frame.drop_in_place("_row")
+    if twice:
+        at = [t.row for t in twice]
+        frame = complain(frame, dict(zip(at, (t.why for t in twice), strict=True)))
+        raw = frame["raw"] if "raw" in frame.columns else pl.Series([None], dtype=pl.String)
+        if len(raw) < frame.height:
+            raw = raw.new_from_index(0, frame.height)
+        lines = [_shown(t.line, dialect) for t in twice]
+        frame = frame.with_columns(raw.scatter(at, lines).alias("raw"))
     return frame
+
+
+_PROBE = re.compile(rf'"({"|".join(PROBES)})"\s*:\s*"(?:[^"\\]|\\.)*+"?')
+
+
+def _shown(line: bytes, dialect: str) -> str:
+    """A line as it is kept: whole, but that what was sent to be forgotten is."""
+    text = line.decode(errors="backslashreplace").rstrip("\r")
+    if dialect != "tocsin" or "probe_" not in text:
+        return text
+    return _PROBE.sub(rf'"\1":"{marker("probe")}"', text)
 
 
 class _Draft:
@@ -104,7 +139,7 @@ def _read(
     read = READERS[reader](values, context)
     draft.put(column, read.values, key)
     for name, series in read.more.items():
-        draft.put(name, series, name)
+        draft.put(name, series, key if name == "message" else name)
     _keep_rest(draft, key, read)
 
 
@@ -151,20 +186,9 @@ def _finish(draft: _Draft, at: Sequence[int], *, native: bool) -> pl.DataFrame:
         errors = ["; ".join(draft.errors[i]) if i in draft.errors else None for i in range(len(at))]
         frame = frame.with_columns(pl.Series("parse_error", errors, dtype=pl.String))
     if assumed is not None:
-        frame = _tag(frame, assumed)
+        frame = times.tagged(frame, assumed)
     frame = _kind(frame)
     return judged(frame) if "status" in frame.columns else frame
-
-
-def _tag(frame: pl.DataFrame, assumed: pl.Series) -> pl.DataFrame:
-    mark = pl.lit([times.ASSUMED])
-    told = (
-        pl.col("tags").fill_null([]) if "tags" in frame.columns else pl.lit([], pl.List(pl.String))
-    )
-    kept = pl.col("tags") if "tags" in frame.columns else pl.lit(None, pl.List(pl.String))
-    return frame.with_columns(
-        tags=pl.when(assumed.fill_null(False)).then(pl.concat_list(told, mark)).otherwise(kept)
-    )
 
 
 def _kind(frame: pl.DataFrame) -> pl.DataFrame:

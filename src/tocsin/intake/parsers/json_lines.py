@@ -6,12 +6,13 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers.fields import rows
+from tocsin.intake.parsers.lines import Lines
 from tocsin.intake.parsers.objects import decode
 from tocsin.intake.parsers.readers import Context
 
 __all__ = ["parse"]
 
 
-def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
+def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of foreign JSON lines."""
-    return rows(decode(data, nested=True), "json", Context(origin.tz, observed))
+    return rows(decode(lines, nested=True), "json", Context(origin.tz, observed))

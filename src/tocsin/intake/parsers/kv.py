@@ -14,13 +14,16 @@ from typing import Any
 
 import polars as pl
 
+from tocsin.event.kinds import Kind
+from tocsin.intake.columns import put
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
+from tocsin.intake.parsers.attributes import merged
 from tocsin.intake.parsers.fields import rows
-from tocsin.intake.parsers.lines import column
+from tocsin.intake.parsers.lines import Lines, complain
 from tocsin.intake.parsers.objects import Bad, Shapes, flat, record
 from tocsin.intake.parsers.readers import Context
-from tocsin.intake.parsers.text import headed
+from tocsin.intake.parsers.text import headed, spoken
 
 __all__ = ["PAIR", "parse"]
 
@@ -33,12 +36,12 @@ _CLOSED = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'', re.S)
 _ESCAPE = re.compile(r'\\(["\\/])')
 
 
-def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
+def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of key=value lines."""
-    lines = column(data)
-    if lines.is_empty():
-        return lines.to_frame()
-    texts = lines.to_list()
+    column = lines.column()
+    if column.is_empty():
+        return column.to_frame()
+    texts = column.to_list()
     shapes = Shapes()
     found: list[Bad] = []
     heads: list[str | None] = []
@@ -54,18 +57,8 @@ def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
             found.append(Bad(row, text.encode(), "no key=value pair"))
     context = Context(origin.tz, observed)
     frame = rows([*shapes.tables(), *found], "json", context)
-    frame = _complain(frame.with_columns(lines), wrong)
+    frame = complain(frame.with_columns(column), wrong)
     return _before(frame, pl.Series(heads, dtype=pl.String), origin, observed)
-
-
-def _complain(frame: pl.DataFrame, wrong: dict[int, str]) -> pl.DataFrame:
-    if not wrong:
-        return frame
-    said = pl.Series("said", [wrong.get(row) for row in range(frame.height)], dtype=pl.String)
-    told = [pl.col("parse_error")] if "parse_error" in frame.columns else []
-    both = pl.concat_str([*told, pl.lit(said)], separator="; ", ignore_nulls=True)
-    some = pl.any_horizontal(*(part.is_not_null() for part in (*told, pl.lit(said))))
-    return frame.with_columns(pl.when(some).then(both).alias("parse_error"))
 
 
 def _object(text: str) -> tuple[dict[str, Any], str | None, str]:
@@ -128,10 +121,26 @@ def _before(frame: pl.DataFrame, heads: pl.Series, origin: Origin, observed: int
     def prefer(name: str, other: pl.Series) -> pl.Expr:
         return (pl.coalesce(name, other) if name in have else pl.lit(other)).alias(name)
 
+    named = spoken(rest, Context(origin.tz, observed))
+    if named is not None:
+        frame = _named(frame, named)
     return frame.with_columns(
         prefer("time", head["time"]),
-        prefer("host", head["host"]),
         prefer("severity", head["severity"]),
         prefer("message", pl.select(pl.when(rest != "").then(rest)).to_series()),
         tags=pl.when(mark).then(pl.lit([times.ASSUMED])).otherwise(tags),
     )
+
+
+def _named(frame: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+    """*frame* with the kinds that the words before the pairs name, where the pairs name none."""
+    silent = frame["kind"] == Kind.LOG
+    out = [named["kind"].zip_with(silent, frame["kind"])]
+    for told in named.drop("kind").get_columns():
+        new = told.set(~silent, None)
+        if told.name == "attributes" and told.name in frame.columns:
+            new = merged(frame[told.name], new)
+        elif told.name in frame.columns:
+            new = frame[told.name].zip_with(frame[told.name].is_not_null(), new)
+        out.append(new.alias(told.name))
+    return put(frame, *out)

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow
 
-__all__ = [
-    "BOM",
-    "LIMIT",
-    "arrow",
-    "column",
-    "keep",
-    "mend",
-    "objects",
-    "overlong",
-    "plain",
-    "pure",
-    "stitch",
-]
+__all__ = ["BOM", "LIMIT", "Lines", "arrow", "complain", "keep", "kept", "mend", "pure", "stitch"]
 
 #: Bytes of one record.  What is longer is cut here, kept as a log line and says so.
 LIMIT = 1 << 20
@@ -36,31 +26,67 @@ arrow: Any = pyarrow  # it has no stubs, and exports its names without saying so
 ROW = "_row"
 
 
-def plain(data: bytes) -> list[bytes]:
-    """Lines of *data* without their ends; blank ones are left out."""
-    return [line for line in data.removeprefix(BOM).split(b"\n") if line and not line.isspace()]
+class Lines:
+    """A chunk of whole lines.  Where each of them ends is looked for once, whoever asks."""
 
+    def __init__(self, data: bytes) -> None:
+        self.data = data.removeprefix(BOM)
 
-def objects(data: bytes, size: int) -> list[tuple[memoryview, int]] | None:
-    """*data* in pieces of *size* lines and how many lines each has, if every line is ``{...}``.
+    @cached_property
+    def ends(self) -> npt.NDArray[np.int64]:
+        """Where each line ends, its line end not counted."""
+        ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == 10)
+        return ends if self.data.endswith(b"\n") else np.append(ends, len(self.data))
 
-    Then each line end stands between two values, for inside of an object no ``{`` follows a ``}``:
-    a decoder that takes values as they come, whatever the lines, reads one from each line.
-    """
-    if not data.startswith(b"{"):
-        return None
-    octets = np.frombuffer(data, np.uint8)
-    ends = np.flatnonzero(octets == 10)
-    if not len(ends) or ends[-1] != len(data) - 1:
-        ends = np.append(ends, len(data))
-    if not ((octets[ends - 1] == 125).all() and (octets[ends[:-1] + 1] == 123).all()):
-        return None
-    edges = [-1, *ends[size - 1 : -1 : size].tolist(), int(ends[-1])]
-    whole = memoryview(data)  # a slice of bytes would be a copy
-    return [
-        (whole[start + 1 : end], min(size, len(ends) - i * size))
-        for i, (start, end) in enumerate(pairwise(edges))
-    ]
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Where each line begins."""
+        return np.concatenate([[0], self.ends[:-1] + 1]) if len(self.ends) else self.ends
+
+    def plain(self) -> list[bytes]:
+        """The lines without their ends; blank ones are left out."""
+        return [line for line in self.data.split(b"\n") if line and not line.isspace()]
+
+    def column(self) -> pl.Series:
+        """The lines as text, without their ends; blank ones are left out."""
+        data = pure(self.data)
+        ends = (self if data is self.data else Lines(data)).ends
+        if not data.endswith(b"\n"):
+            data += b"\n"
+        offsets = np.concatenate([np.zeros(1, np.int64), ends + 1])
+        # No copy and no Python string: Arrow gets the bytes as they are and where each line ends.
+        lines = arrow.Array.from_buffers(
+            arrow.large_string(), len(ends), [None, arrow.py_buffer(offsets), arrow.py_buffer(data)]
+        )
+        text = pl.Series("raw", lines).str.strip_suffix("\n").str.strip_chars_end("\r")
+        return text.filter(text.str.strip_chars().str.len_bytes() > 0)
+
+    def objects(self, size: int) -> list[tuple[memoryview, int]] | None:
+        """The data in pieces of *size* lines and how many each has, if every line is ``{...}``.
+
+        Then each line end stands between two values, for inside of an object no ``{`` follows a
+        ``}``: a decoder that takes values as they come, whatever the lines, reads one from each.
+        """
+        if not self.data.startswith(b"{"):
+            return None
+        octets = np.frombuffer(self.data, np.uint8)
+        ends = self.ends
+        if not ((octets[ends - 1] == 125).all() and (octets[ends[:-1] + 1] == 123).all()):
+            return None
+        edges = [-1, *ends[size - 1 : -1 : size].tolist(), int(ends[-1])]
+        whole = memoryview(self.data)  # a slice of bytes would be a copy
+        return [
+            (whole[start + 1 : end], min(size, len(ends) - i * size))
+            for i, (start, end) in enumerate(pairwise(edges))
+        ]
+
+    def overlong(self) -> list[tuple[int, int]]:
+        """Where lines longer than :data:`LIMIT` begin and end."""
+        if len(self.data) <= LIMIT:
+            return []
+        starts = self.starts
+        long = np.flatnonzero(self.ends - starts > LIMIT)
+        return [(int(starts[i]), int(self.ends[i])) for i in long]
 
 
 def pure(data: bytes) -> bytes:
@@ -78,31 +104,6 @@ def pure(data: bytes) -> bytes:
     return data
 
 
-def column(data: bytes) -> pl.Series:
-    """Lines of *data* as text, without their ends; blank ones are left out."""
-    data = pure(data.removeprefix(BOM))
-    if not data.endswith(b"\n"):
-        data += b"\n"
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10).astype(np.int64) + 1
-    offsets = np.concatenate([np.zeros(1, np.int64), ends])
-    # No copy and no Python string: Arrow gets the bytes as they are and where each line ends.
-    lines = arrow.Array.from_buffers(
-        arrow.large_string(), len(ends), [None, arrow.py_buffer(offsets), arrow.py_buffer(data)]
-    )
-    text = pl.Series("raw", lines).str.strip_suffix("\n").str.strip_chars_end("\r")
-    return text.filter(text.str.strip_chars().str.len_bytes() > 0)
-
-
-def overlong(data: bytes) -> list[tuple[int, int]]:
-    """Where lines longer than :data:`LIMIT` begin and end (without the line end)."""
-    if len(data) <= LIMIT:
-        return []
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
-    edges = np.concatenate([[-1], ends, [len(data)]])
-    long = np.flatnonzero(np.diff(edges) > LIMIT + 1)
-    return [(int(edges[i]) + 1, int(edges[i + 1])) for i in long]
-
-
 def keep(lines: Sequence[str] | pl.Series, why: str | Sequence[str]) -> pl.DataFrame:
     """Rows for lines that could not be read as what they claimed to be."""
     text = pl.Series("raw", lines, dtype=pl.String)
@@ -115,6 +116,30 @@ def keep(lines: Sequence[str] | pl.Series, why: str | Sequence[str]) -> pl.DataF
             "parse_error": pl.Series(reasons, dtype=pl.String),
         }
     )
+
+
+def kept(frame: pl.DataFrame) -> pl.Series:
+    """Whether a row is a line that no parser took, kept as it is; of a frame as ``parse`` gives it.
+
+    Other rows with a ``parse_error`` were read, but for a value.
+    """
+    if not {"parse_error", "raw", "message"} <= set(frame.columns):
+        return pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    # Before the line may stand the header of what it came in.
+    whole = pl.col("raw").str.ends_with(pl.col("message")) & (pl.col("kind") == "log")
+    which = whole & pl.col("parse_error").is_not_null()
+    return frame.select(which.fill_null(False)).to_series()
+
+
+def complain(frame: pl.DataFrame, why: Mapping[int, str]) -> pl.DataFrame:
+    """*frame* with a ``parse_error`` in the rows *why*, after what it says already."""
+    if not why:
+        return frame
+    said = pl.Series("said", [why.get(row) for row in range(frame.height)], dtype=pl.String)
+    told = [pl.col("parse_error")] if "parse_error" in frame.columns else []
+    both = pl.concat_str([*told, pl.lit(said)], separator="; ", ignore_nulls=True)
+    some = pl.any_horizontal(*(part.is_not_null() for part in (*told, pl.lit(said))))
+    return frame.with_columns(pl.when(some).then(both).alias("parse_error"))
 
 
 def stitch(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:

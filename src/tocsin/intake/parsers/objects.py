@@ -3,10 +3,16 @@
 One decoder (msgspec) reads every line on every path, so a repeated key has one meaning: **the last
 one wins**.  The usual line is decoded into a struct learned from the first lines of the chunk, half
 again as fast as dictionaries; a line that does not fit it is decoded again as a dictionary.
+
+That a key stood twice the decoder does not say.  But each key and each text has its two quotes, so
+there are more quotes in a line than what was decoded accounts for: one count over a thousand lines
+clears them all.  Where it does not, the colons behind quotes are counted line by line, which also
+clears escaped quotes and values of ``null``; and only what is still unclear is read with care.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -15,11 +21,13 @@ from itertools import islice
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from tocsin.intake.parsers.lines import BOM, mend, objects, plain
+from tocsin.intake.parsers.lines import Lines, mend
 
-__all__ = ["DEPTH", "SYSLOG", "Bad", "Shapes", "Table", "Values", "decode", "flat", "record"]
+__all__ = ["DEPTH", "Bad", "Shapes", "Table", "Twice", "Values", "decode", "flat", "record"]
 
 #: Levels of nesting that are read; what is deeper is kept as a log line.
 DEPTH = 64
@@ -27,15 +35,11 @@ DEPTH = 64
 #: Lines decoded at once.  More fall out of the processor's cache: 20,000 took twice as long.
 BLOCK = 1_000
 
-#: What a syslog daemon puts in front of a line of JSON.
-SYSLOG = re.compile(
-    rb"(?:<\d{1,3}>)?(?:1 )?"
-    rb"(?P<time>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:?\d\d)) "
-    rb"(?:(?P<host>\S+) )?(?P<program>[A-Za-z][\w./-]*)(?:\[\d+\])?: (?:@cee: ?)?(?=\{)"
-)
-
 #: What msgspec does not allow in a key; objects with such keys are read as dictionaries.
 _ODD_KEY = re.compile(r'[\\"\x00-\x1f]')
+
+#: Of the keys that stand in a line twice, those that are named, and how much of each.
+_MOST_TOLD, _KEY_SHOWN = 8, 64
 
 _LEARN = 32
 _MOST_KEYS = 256
@@ -59,6 +63,8 @@ _DTYPES: dict[type, pl.DataType] = {
 _ANY = msgspec.json.Decoder().decode
 
 
+_Places = npt.NDArray[np.int64]
+
 #: Values of one key: a series where all are of one type, else as they came.
 Values = Sequence[Any] | pl.Series
 
@@ -79,20 +85,33 @@ class Bad(msgspec.Struct, frozen=True, gc=False):
     why: str
 
 
-def decode(data: bytes, *, nested: bool) -> Iterator[Table | Bad]:
-    """Columns of the lines of *data*, and the lines that are none; blank ones are left out.
+class Twice(msgspec.Struct, frozen=True, gc=False):
+    """A line with a key that stands in it more than once, with different values."""
+
+    row: int
+    line: bytes
+    keys: tuple[str, ...]
+
+    @property
+    def why(self) -> str:
+        """What to say of it."""
+        some = self.keys[:_MOST_TOLD]
+        return "; ".join(f"{key[:_KEY_SHOWN]}: stands twice; the last one counts" for key in some)
+
+
+def decode(lines: Lines, *, nested: bool) -> Iterator[Table | Bad | Twice]:
+    """Columns of *lines*, and the lines that are none; blank ones are left out.
 
     With *nested*, objects inside objects become dotted keys; else they stay values.
     """
-    data = data.removeprefix(BOM)
-    pieces: Sequence[_Piece] | None = objects(data, BLOCK)
+    pieces: Sequence[_Piece] | None = lines.objects(BLOCK)
     if pieces is None:
-        lines = plain(data)
-        first = lines[:_LEARN]
-        cut = [lines[start : start + BLOCK] for start in range(0, len(lines), BLOCK)]
+        plain = lines.plain()
+        first = plain[:_LEARN]
+        cut = [plain[start : start + BLOCK] for start in range(0, len(plain), BLOCK)]
         pieces = [(block, len(block)) for block in cut]
     else:
-        first = list(islice(BytesIO(data), _LEARN))
+        first = list(islice(BytesIO(lines.data), _LEARN))
     kind = _learn(first, nested)
     start = 0
     rows: list[int] = []
@@ -101,15 +120,26 @@ def decode(data: bytes, *, nested: bool) -> Iterator[Table | Bad]:
     for piece, count in pieces:
         fits, misfits = _fit(piece, count, kind)
         if fits and kind is not None:
-            blocks.append(kind.columns(fits))
+            columns, inside = kind.columns(fits)
+            blocks.append(columns)
             del fits  # the next ones take their place in the processor's cache
-            rows += _without(start, count, misfits)
+            at = list(_without(start, count, misfits))
+            for i, line in _unclear(piece, misfits, columns, inside):
+                if keys := _repeated(line):
+                    yield Twice(at[i], line, keys)
+            rows += at
         for i, line in misfits.items():
             found = record(line)
             if isinstance(found, str):
                 yield Bad(start + i, line, found)
-            else:
-                others.add(start + i, flat(found) if nested else found)
+                continue
+            keys = _repeated(line) if _quotes(line) != _marks(found) else ()
+            if nested:
+                found, clashes = flattened(found)
+                keys += clashes
+            if keys:
+                yield Twice(start + i, line, keys)
+            others.add(start + i, found)
         start += count
     if blocks and kind is not None:
         yield Table(rows, kind.names, [_joined(parts) for parts in zip(*blocks, strict=True)])
@@ -162,15 +192,154 @@ def _joined(parts: Sequence[Values]) -> Values:
     return [value for part in parts for value in part]
 
 
+def _unclear(
+    piece: list[bytes] | memoryview,
+    misfits: Collection[int],
+    columns: Sequence[Values],
+    inside: Sequence[_Inside],
+) -> Iterator[tuple[int, bytes]]:
+    """Lines of *piece* without its *misfits* in which more seems to stand than was decoded."""
+    if misfits or isinstance(piece, list):
+        fits = [line for i, line in enumerate(_cut(piece)) if i not in misfits]
+        piece = memoryview(b"\n".join(fits))
+    octets = np.frombuffer(piece, np.uint8)
+    marks = sum(map(_marks_of, columns)) + 2 * sum(_present(*held) for held in inside)
+    if np.count_nonzero(octets == _QUOTE) == marks:
+        return
+    # From here on: keys with a value, each a quote and a colon.  What is counted too much only
+    # costs a closer look; nothing may be counted too little, so a line with a space before a colon
+    # gets that look in any case.
+    colons, spaced = _colons(octets)
+    keys = [*columns, *(values for values, _ in inside)]
+    if not len(spaced) and len(colons) == sum(map(_keys_of, keys)):
+        return
+    ends = np.append(np.flatnonzero(octets == _LINE_END), len(octets))
+    decoded = sum((_keys_by_line(values) for values in keys), np.zeros(len(ends), np.int64))
+    odd = np.diff(np.searchsorted(colons, ends), prepend=0) != decoded
+    odd[np.searchsorted(ends, spaced)] = True
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    for i in np.flatnonzero(odd).tolist():
+        yield i, bytes(piece[starts[i] : ends[i]])
+
+
+_QUOTE, _COLON, _SPACE, _BACKSLASH, _LINE_END = b'": \\\n'
+_NULL = ord("n")  # no other value begins with it
+
+
+def _colons(octets: npt.NDArray[np.uint8]) -> tuple[_Places, _Places]:
+    """Colons behind the quote of a key with a value, and colons behind a space, inside of lines.
+
+    Nothing here looks past either end: an object begins with a brace and a quote, and behind its
+    last colon come a value and a brace.
+    """
+    colons = np.flatnonzero(octets == _COLON)
+    before = octets[colons - 1]
+    spaced = colons[before <= _SPACE]
+    spaced = spaced[(octets[spaced - 2] == _QUOTE) | (octets[spaced - 2] <= _SPACE)]
+    colons = colons[before == _QUOTE]
+    value = octets[colons + 1]
+    behind_space = np.flatnonzero(value == _SPACE)
+    value[behind_space] = octets[colons[behind_space] + 2]
+    drop = value == _NULL
+    ahead = octets[colons - 2]  # of the quote
+    escaped = np.flatnonzero(ahead == _BACKSLASH)
+    drop[escaped[octets[colons[escaped] - 3] != _BACKSLASH]] = True
+    # A text may begin with a colon, as ::1 does.  Then its quote stands behind the colon of a key.
+    for distance, likely in ((3, ahead == _COLON), (4, ahead == _SPACE)):
+        begins = np.flatnonzero(likely)
+        at = colons[begins]
+        behind_key = (
+            (octets[at - distance + 1] == _COLON)
+            & (octets[at - distance] == _QUOTE)
+            & (octets[at - distance - 1] != _BACKSLASH)
+        )
+        drop[begins[behind_key]] = True
+    return colons[~drop], spaced
+
+
+def _present(values: Sequence[Any], columns: Sequence[Values]) -> int:
+    """How many of *values* are objects, given the *columns* that were made of what is in them."""
+    whole = (isinstance(c, pl.Series) and not c.null_count() for c in columns)
+    return len(values) if any(whole) else sum(value is not None for value in values)
+
+
+def _marks_of(values: Values) -> int:
+    """Quotes that a column of values and their keys take, if none is escaped."""
+    if isinstance(values, pl.Series):
+        there = len(values) - values.null_count()
+        return there * (4 if values.dtype == pl.String() else 2)
+    return sum(2 + _marks(value) for value in values if value is not None)
+
+
+def _keys_of(values: Values) -> int:
+    """Keys with a value that a column takes: its own, and those of the objects in it."""
+    if isinstance(values, pl.Series):
+        return len(values) - values.null_count()
+    return sum(map(_keys, values))
+
+
+def _keys_by_line(values: Values) -> _Places:
+    if isinstance(values, pl.Series):
+        return values.is_not_null().to_numpy().astype(np.int64)
+    return np.fromiter(map(_keys, values), np.int64, len(values))
+
+
+def _keys(value: Any) -> int:
+    if type(value) is dict:
+        return 1 + sum(inner is not None for inner in value.values())
+    return int(value is not None)
+
+
+def _marks(value: Any) -> int:
+    """Quotes that a value takes, if none is escaped."""
+    if type(value) is str:
+        return 2
+    if type(value) is dict:
+        return 2 * len(value) + sum(map(_marks, value.values()))
+    return sum(map(_marks, value)) if type(value) is list else 0
+
+
+def _quotes(line: bytes) -> int:
+    """Quotes in a line that are not escaped."""
+    if b"\\" in line:
+        line = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return line.count(b'"')
+
+
+def _repeated(line: bytes) -> tuple[str, ...]:
+    """Keys of an object in *line* that stand in it again with another value."""
+    found: dict[str, None] = {}
+
+    def see(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if seen.get(key, value) not in (value, None):
+                found[key] = None
+            seen[key] = value
+        return seen
+
+    try:
+        json.loads(mend(line), object_pairs_hook=see, parse_int=str)
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(found)
+
+
 def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
     """*nested* with the objects inside it as dotted keys; an empty one says nothing.
 
     >>> flat({"http": {"request": {"method": "GET"}}, "a": [1]})
     {'http.request.method': 'GET', 'a': [1]}
     """
+    return flattened(nested)[0]
+
+
+def flattened(nested: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The same, and the dotted keys that are there twice: ``{"a.b": 1, "a": {"b": 2}}``."""
     if not any(type(value) is dict for value in nested.values()):
-        return dict(nested)
+        return dict(nested), ()
     out: dict[str, Any] = {}
+    twice: list[str] = []
     stack: list[Iterator[tuple[str, Any]]] = [iter(nested.items())]
     prefixes = [""]
     while stack:
@@ -179,11 +348,14 @@ def flat(nested: Mapping[str, Any]) -> dict[str, Any]:
                 stack.append(iter(value.items()))
                 prefixes.append(f"{prefixes[-1]}{key}.")
                 break
-            out[prefixes[-1] + key] = value
+            name = prefixes[-1] + key
+            if out.get(name, value) not in (value, None):
+                twice.append(name)
+            out[name] = value
         else:
             stack.pop()
             prefixes.pop()
-    return out
+    return out, tuple(twice)
 
 
 class Shapes:
@@ -211,8 +383,6 @@ def record(line: bytes) -> dict[str, Any] | str:
     except RecursionError:
         return f"JSON: nested deeper than {DEPTH} levels"
     except (msgspec.DecodeError, UnicodeDecodeError) as first:
-        if wrapped := SYSLOG.match(line):
-            return _unwrapped(line, wrapped)
         try:
             found = _ANY(mend(line))
         except RecursionError:
@@ -222,16 +392,6 @@ def record(line: bytes) -> dict[str, Any] | str:
     if not isinstance(found, dict):
         return "JSON: not an object"
     return f"JSON: nested deeper than {DEPTH} levels" if _too_deep(found) else found
-
-
-def _unwrapped(line: bytes, wrapped: re.Match[bytes]) -> dict[str, Any] | str:
-    """The object behind a syslog header, which is kept too."""
-    found = record(line[wrapped.end() :])
-    if isinstance(found, dict):
-        for name, value in wrapped.groupdict().items():
-            if value:
-                found[f"syslog.{name}"] = value.decode(errors="backslashreplace")
-    return found
 
 
 def _why(error: Exception) -> str:
@@ -261,23 +421,33 @@ class _Learned(msgspec.Struct, frozen=True):
     fields: tuple[_Field, ...]
     decoder: msgspec.json.Decoder[Any]
 
-    def columns(self, records: list[Any]) -> list[Values]:
-        """The values of *records*, key by key."""
+    def columns(self, records: list[Any]) -> tuple[list[Values], list[_Inside]]:
+        """The values of *records*, key by key; and the objects inside of them, of each such key."""
         out: list[Values] = []
-        _gather(records, self.fields, out)
-        return out
+        inside: list[_Inside] = []
+        _gather(records, self.fields, out, inside)
+        return out, inside
 
 
+# The values of a key that holds objects, and the columns made of what is in them.
+_Inside = tuple[Sequence[Any], Sequence[Values]]
 # A key and what it holds: a type, or the fields of an object inside.
 _Field = tuple[str, "type | tuple[Any, ...]"]
 
 
-def _gather(records: Iterable[Any], fields: tuple[_Field, ...], out: list[Values]) -> None:
+def _gather(
+    records: Iterable[Any],
+    fields: tuple[_Field, ...],
+    out: list[Values],
+    inside: list[_Inside],
+) -> None:
     columns = zip(*map(msgspec.structs.astuple, records), strict=True)
     for (_, holds), values in zip(fields, columns, strict=True):
         if isinstance(holds, tuple):
             blank = _struct(holds)()  # an absent object is one without values
-            _gather([blank if v is None else v for v in values], holds, out)
+            first = len(out)
+            _gather([blank if v is None else v for v in values], holds, out, inside)
+            inside.append((values, out[first:]))
         else:
             out.append(_typed(values, holds))
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from tocsin.intake.origin import Origin
-from tocsin.intake.parsers.lines import BOM, LIMIT, keep, pure, stitch
+from tocsin.intake.parsers.lines import LIMIT, Lines, keep, pure, stitch
 from tocsin.intake.parsers.postgres import columns
 
 __all__ = ["NAMES", "ends", "parse"]
@@ -93,9 +93,9 @@ def _sound(data: bytes, start: int, breaks: np.ndarray, last: int) -> bool:
     return data[after : after + 1] in (b"\r", b"\n") or bool(_START.match(data, after))
 
 
-def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
+def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of csvlog, one a record."""
-    data = pure(data.removeprefix(BOM))
+    data = pure(lines.data)
     if data and not data.endswith(b"\n"):
         data += b"\n"
     marks = ends(data, final=True)

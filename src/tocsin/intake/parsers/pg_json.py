@@ -7,33 +7,36 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers.attributes import PLAIN_KEY
-from tocsin.intake.parsers.lines import keep, plain, stitch
-from tocsin.intake.parsers.objects import Bad, Table, Values, decode
+from tocsin.intake.parsers.lines import Lines, complain, keep, stitch
+from tocsin.intake.parsers.objects import Bad, Table, Twice, Values, decode
 from tocsin.intake.parsers.postgres import FOREIGN, KEYS, columns
 from tocsin.intake.parsers.readers import READERS, Context
 
 __all__ = ["parse"]
 
 
-def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
+def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of jsonlog."""
     parts: list[pl.DataFrame] = []
     bad: list[Bad] = []
-    for item in decode(data, nested=False):
+    twice: dict[int, str] = {}
+    for item in decode(lines, nested=False):
         if isinstance(item, Bad):
             bad.append(item)
+        elif isinstance(item, Twice):
+            twice[item.row] = item.why  # without the line: statements with their values are in it
         elif {"timestamp", "error_severity"} <= set(item.names):
             parts.append(_texts(item))
         else:
             why = "jsonlog: no timestamp and error_severity"
-            lines = plain(data)
-            bad.extend(Bad(row, lines[row], why) for row in item.rows)
+            plain = lines.plain()
+            bad.extend(Bad(row, plain[row], why) for row in item.rows)
     frames = [columns(stitch(parts), origin, observed)] if parts else []
     if bad:
         text = [b.line.decode(errors="backslashreplace").rstrip("\r") for b in bad]
         kept = keep(text, [b.why for b in bad])
         frames.append(kept.with_columns(_row=pl.Series([b.row for b in bad], dtype=pl.Int64)))
-    return stitch(frames).drop("_row")
+    return complain(stitch(frames).drop("_row"), twice)
 
 
 def _texts(table: Table) -> pl.DataFrame:

@@ -11,6 +11,7 @@ import polars as pl
 from tocsin.event.sql import fingerprint
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
+from tocsin.intake.parsers.addresses import addresses
 from tocsin.intake.parsers.attributes import pack
 from tocsin.intake.parsers.readers import LEVELS
 
@@ -239,7 +240,7 @@ def _judge(frame: pl.DataFrame) -> pl.DataFrame:
 def _who(frame: pl.DataFrame) -> pl.DataFrame:
     col = pl.col
     claimed = col("kind") == "authn_login_fail"
-    is_ip = col("remote_host").str.contains(r"^[0-9a-fA-F:.]+$")
+    ip = addresses(frame["remote_host"])["ip"]
     known = list(_AUTH_METHODS)
     method = col("message").str.extract(_METHOD.replace("?P<auth_method>", ""), 1)
     frame = frame.with_columns(
@@ -251,8 +252,8 @@ def _who(frame: pl.DataFrame) -> pl.DataFrame:
         ),
         db_name=col("dbname"),
         db_system=pl.lit("postgresql"),
-        client_ip=pl.when(is_ip).then("remote_host"),
-        local_host=pl.when(~is_ip).then("remote_host"),
+        client_ip=ip,
+        local_host=pl.when(ip.is_null()).then("remote_host"),
         client_port=col("remote_port").cast(pl.Int64, strict=False),
     )
     zero = (

@@ -14,8 +14,9 @@ import msgspec
 import polars as pl
 
 from tocsin.event import read_kind
-from tocsin.event.kinds import ARGUMENTS
+from tocsin.event.kinds import ARGUMENTS, VOCABULARY
 from tocsin.intake.parsers import times
+from tocsin.intake.parsers.addresses import addresses
 from tocsin.intake.parsers.objects import Values
 
 __all__ = ["READERS", "Column", "Context", "split_target"]
@@ -33,7 +34,10 @@ OUTCOMES = {
     **dict.fromkeys(("failure", "failed", "fail", "error", "denied", "deny", "false"), "failure"),
     "unknown": "unknown",
 }
-_ADDRESS = re.compile(r"\[?([0-9A-Fa-f:.]+?)(?:%\w+)?\]?(?::(\d{1,5}))?")
+_VOCABULARY = frozenset(VOCABULARY)
+_SCHEMES = frozenset({"http", "https"})
+#: Of a probe, at most; apps send two thousand or so.
+PROBE_CHARACTERS = 16_384
 _NS = {"seconds": 10**9, "ms": 10**6, "ns": 1}
 
 
@@ -105,9 +109,13 @@ def strict_text(values: Values, _context: Context) -> Column:
     """Text that must be text."""
     if (series := _series(values, pl.String())) is not None:
         return Column(series)
-    out = [v if type(v) is str else None for v in values]
     left = {i: v for i, v in enumerate(values) if v is not None and type(v) is not str}
-    return Column(pl.Series(out, dtype=pl.String), left, "text")
+    return Column(_only_texts(values), left, "text")
+
+
+def probe(values: Values, context: Context) -> Column:
+    """Text to be searched and forgotten: what is none is forgotten at once, a long one is cut."""
+    return Column(strict_text(values, context).values.str.slice(0, PROBE_CHARACTERS))
 
 
 def text(values: Values, _context: Context) -> Column:
@@ -284,6 +292,26 @@ def kind(values: Values, _context: Context) -> Column:
     return msgspec.structs.replace(column, extra=extra)
 
 
+def event(values: Values, _context: Context) -> Column:
+    """What happened, if a name of the Vocabulary says it; else the words of a program about it.
+
+    ``event`` is a kind in the Vocabulary's own records and the message in structlog's.
+    """
+    texts = _only_texts(values)
+    named: dict[str, str | None] = {
+        value: value if read_kind(value)[0] in _VOCABULARY else None
+        for value in texts.unique().drop_nulls()
+    }
+    kinds = texts.replace_strict(
+        list(named), list(named.values()), default=None, return_dtype=pl.String
+    )
+    column = kind(kinds, _context)
+    left = {i: v for i, v in enumerate(values) if v is not None and type(v) is not str}
+    words = texts.zip_with(kinds.is_null(), pl.Series([None], dtype=pl.String))
+    more = {"message": words} if words.is_not_null().any() else {}
+    return msgspec.structs.replace(column, left=left, wrong=None, more=more)
+
+
 def _arguments(name: str, given: tuple[str, ...]) -> dict[str, Any]:
     names = next((words for known, words in ARGUMENTS.items() if known == name), ())
     named: dict[str, Any] = {k: v for k, v in zip(names, given, strict=False) if v}
@@ -312,21 +340,30 @@ def _words(known: dict[str, str]) -> Reader:
     return reader
 
 
-def address(values: Values, _context: Context) -> Column:
-    """An IP address, with or without a port; a name is none."""
-    series = _series(values, pl.String())
-    if series is not None and series.str.contains(r"^(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3})$").all():
-        return Column(series)
+def _address(*, strict: bool, port: bool) -> Reader:
+    """An IP address, and where a client has one its port; a name is none."""
+    wrong = "an IP address" if strict else None
 
-    def read(value: Any) -> str | None:
-        match = _ADDRESS.fullmatch(value) if type(value) is str else None
-        if match is None or not (set(match[1]) & {".", ":"}):
-            return None
-        if match[2] and value.count(":") > 1 and not value.startswith("["):
-            return str(value)  # the tail of an IPv6 address is no port
-        return match[1]
+    def reader(values: Values, _context: Context) -> Column:
+        series = _series(values, pl.String())
+        texts = series if series is not None else _only_texts(values)
+        found = addresses(texts)
+        ips, ports = found["ip"], found["port"]
+        more = {"client_port": ports} if port and ports.is_not_null().any() else {}
+        if series is not None and ips.null_count() == series.null_count():
+            return Column(ips, more=more)
+        left = {
+            i: value
+            for i, (value, ip) in enumerate(zip(values, ips, strict=True))
+            if value is not None and ip is None and (strict or value not in ("", "-"))
+        }
+        return Column(ips, left, wrong, more)
 
-    return _each(values, pl.String(), read)
+    return reader
+
+
+def _only_texts(values: Values) -> pl.Series:
+    return pl.Series([v if type(v) is str else None for v in values], dtype=pl.String)
 
 
 def version(values: Values, _context: Context) -> Column:
@@ -338,6 +375,17 @@ def version(values: Values, _context: Context) -> Column:
         return None
 
     return _each(values, pl.String(), read)
+
+
+def protocol(values: Values, context: Context) -> Column:
+    """A version of HTTP; or a scheme, which is what the Vocabulary means by it."""
+    column = version(values, context)
+    schemes = {i: v.lower() for i, v in column.left.items() if str(v).lower() in _SCHEMES}
+    if not schemes:
+        return column
+    told = pl.Series([schemes.get(i) for i in range(len(column.values))], dtype=pl.String)
+    left = {i: v for i, v in column.left.items() if i not in schemes}
+    return Column(column.values, left, more={"scheme": told})
 
 
 def split_target(series: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -354,6 +402,7 @@ def target(values: Values, context: Context) -> Column:
 
 
 READERS: dict[str, Reader] = {
+    "probe": probe,
     "strict_text": strict_text,
     "strict_int": strict_int,
     "strict_texts": strict_texts,
@@ -361,16 +410,20 @@ READERS: dict[str, Reader] = {
     "strict_kind": kind,
     "strict_level": _words(LEVELS),
     "strict_outcome": _words(OUTCOMES),
-    "strict_address": strict_text,
+    "strict_address": _address(strict=True, port=True),
+    "strict_peer": _address(strict=True, port=False),
     "text": text,
     "int": integer,
     "texts": texts,
     "time": time,
     "kind": kind,
+    "event": event,
     "level": _words(LEVELS),
     "outcome": _words(OUTCOMES),
-    "address": address,
+    "address": _address(strict=False, port=True),
+    "peer": _address(strict=False, port=False),
     "version": version,
+    "protocol": protocol,
     "target": target,
     "seconds": _duration("seconds"),
     "ms": _duration("ms"),

@@ -1,87 +1,90 @@
-"""Plain text: each line a ``log``, with the time, host and level that it obviously begins with."""
+"""Plain text: each line a ``log``, with the time and level that it obviously begins with."""
 
 from __future__ import annotations
 
 import polars as pl
 
+from tocsin.event.kinds import VOCABULARY, read_kind
+from tocsin.intake.columns import put
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
-from tocsin.intake.parsers.lines import column
-from tocsin.intake.parsers.readers import LEVELS
+from tocsin.intake.parsers.fields import rows
+from tocsin.intake.parsers.lines import Lines
+from tocsin.intake.parsers.objects import Table
+from tocsin.intake.parsers.readers import LEVELS, Context
 
-__all__ = ["headed", "parse"]
+__all__ = ["headed", "parse", "spoken"]
 
+_ZONE = rf"(?:{'|'.join(times.ABBREVIATIONS)}|[+-]\d\d:?\d\d)\b"
 _ISO = (
-    r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?: ?(?:Z|UTC|GMT|[+-]\d\d:?\d\d)\b)?"
+    r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?"
+    rf"(?: ?{_ZONE})?(?:\[[A-Z][A-Za-z]+(?:/[\w/+-]+)?\])?"
 )
+_SLASHED = rf"\d\d?/\d\d?/\d{{4}},? \d\d?:\d\d:\d\d(?:[.,]\d+)?(?: ?[AaPp][Mm])?(?: ?{_ZONE})?"
 _BSD = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?"
-_CLF = r"\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d(?: [+-]\d{4})?"
-_CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4}"
-_HEAD = (
-    r"(?s)^(?:<(?P<pri>\d{1,3})>(?:1 )?)?"
-    rf"\[?(?:(?P<when>{_ISO}|{_CLF}|{_CTIME})|(?P<bsd>{_BSD}))\]?[ :,|-]*(?P<rest>.*)$"
+_CLF = r"\d\d/[A-Z][a-z]{2}/\d{4}[: ]\d\d:\d\d:\d\d(?: [+-]\d{4})?"
+_CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)?(?: [A-Z]{3,5})? \d{4}"
+_HEAD = rf"(?s)^\[?(?P<when>{_ISO}|{_SLASHED}|{_CLF}|{_CTIME}|{_BSD})\]?[ :,|-]*(?P<rest>.*)$"
+_WORD = "|".join(word for word in LEVELS if word.isalpha())
+_LOUD = _WORD.upper()
+_PART = r"[A-Za-z0-9_$-]+"
+_LOGGER = rf"{_PART}(?:\.{_PART})*"
+_NOTES = r"(?:\[[^\]]*\] *)*"
+# A bare level; "shop.auth - WARNING - " and "WARNING:shop.auth:", as Python does; Java's way.
+_BEFORE = (
+    rf"[\[(]?(?i:{_WORD})[\]):, |]+|{_LOGGER} - (?:{_LOUD}) - |(?:{_LOUD}):{_LOGGER}:"
+    rf"|(?:{_LOUD}) +{_PART}\.{_LOGGER} - "
 )
-_SYSLOG = (
-    r"(?s)^(?P<host>[A-Za-z0-9_.:-]+) (?P<program>[A-Za-z_][\w./-]*)(?:\[(?P<pid>\d+)\])?: "
-    r"(?P<rest>.*)$"
-)
+_SPOKEN = rf"^{_NOTES}(?:{_BEFORE})?{_NOTES}([A-Za-z]+_[A-Za-z0-9_]+(?::\S*)?)(?:\s|$)"
 _LEVEL = r"^[\[( ]*(?P<level>[A-Za-z]{3,9})[\]):, |]"
-_PRI = ("critical", "critical", "critical", "error", "warn", "info", "info", "debug")
 
 
 def headed(lines: pl.Series, tz: str, observed: int) -> pl.DataFrame:
-    """Columns time, assumed, host, program, severity and rest of *lines*."""
+    """Columns time, assumed, severity and rest of *lines*."""
     cut = pl.DataFrame({"raw": lines}).with_columns(
         pl.col("raw").str.extract_groups(_HEAD).alias("h")
     ).unnest("h")  # fmt: skip
-    when = times.texts(cut.select(pl.coalesce("when", "bsd")).to_series(), tz, observed)
-    cut = cut.with_columns(when["time"], when["assumed"])
+    when = times.texts(cut["when"], tz, observed)
     # What looks like a time but is none stays in the message.
     told = pl.col("time").is_not_null()
-    cut = cut.with_columns(
-        rest=pl.when(told).then("rest").otherwise("raw"),
-        pri=pl.when(told).then(pl.col("pri").cast(pl.Int64, strict=False)),
-    )
-    is_syslog = pl.col("bsd").is_not_null() | pl.col("pri").is_not_null()
-    groups = pl.col("rest").str.extract_groups(_SYSLOG)
-    cut = cut.with_columns(
-        pl.when(is_syslog & groups.struct.field("program").is_not_null())
-        .then(groups.struct.field(name))
-        .alias(f"s_{name}")
-        for name in ("host", "program", "pid", "rest")
+    cut = cut.with_columns(when["time"], when["assumed"]).with_columns(
+        rest=pl.when(told).then("rest").otherwise("raw")
     )
     word = pl.col("rest").str.extract(_LEVEL.replace("?P<level>", ""), 1).str.to_lowercase()
     level = word.replace_strict(
         list(LEVELS), list(LEVELS.values()), default=None, return_dtype=pl.String
     )
-    of_pri = (pl.col("pri") % 8).replace_strict(
-        list(range(8)), list(_PRI), default=None, return_dtype=pl.String
-    )
-    return cut.select(
-        "time",
-        "assumed",
-        host="s_host",
-        program="s_program",
-        pid="s_pid",
-        severity=pl.coalesce(of_pri, pl.when(told).then(level)),
-        rest=pl.coalesce("s_rest", "rest"),
-    )
+    return cut.select("time", "assumed", "rest", severity=level)
 
 
-def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
+def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of plain text, one a line."""
-    lines = column(data)
-    if lines.is_empty():
-        return lines.to_frame()
-    head = headed(lines, origin.tz, observed)
-    program = pl.struct("program", "pid").struct.json_encode()
-    return head.select(
+    column = lines.column()
+    if column.is_empty():
+        return column.to_frame()
+    head = headed(column, origin.tz, observed)
+    frame = head.select(
         "time",
-        "host",
         "severity",
-        lines,
+        column,
         kind=pl.lit("log"),
         message="rest",
-        attributes=pl.when(pl.col("program").is_not_null()).then(program),
         tags=pl.when("assumed").then(pl.lit([times.ASSUMED])),
     )
+    named = spoken(head["rest"], Context(origin.tz, observed))
+    return frame if named is None else put(frame, *named.get_columns())
+
+
+def spoken(words: pl.Series, context: Context) -> pl.DataFrame | None:
+    """Kinds and their arguments, row by row, where *words* begin with a name of the Vocabulary.
+
+    ``WARN authn_login_fail:joebob1 ...`` says it as plainly as text can.  It has to be the first
+    word, after nothing but a level, a logger before it and notes in brackets: further on stands
+    what a client sent, and a search for "authn_login_fail:admin" must not become a failed login.
+    """
+    found = words.str.extract(_SPOKEN, 1)
+    names = [word for word in found.unique().drop_nulls() if read_kind(word)[0] in VOCABULARY]
+    if not names:
+        return None
+    found = found.set(~found.is_in(names), None)
+    return rows([Table(range(len(words)), ("event",), [found])], "json", context)

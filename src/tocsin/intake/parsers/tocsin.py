@@ -11,12 +11,13 @@ import polars as pl
 
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers.fields import rows
+from tocsin.intake.parsers.lines import Lines
 from tocsin.intake.parsers.objects import decode
 from tocsin.intake.parsers.readers import Context
 
 __all__ = ["parse"]
 
 
-def parse(data: bytes, origin: Origin, observed: int) -> pl.DataFrame:
+def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
     """Rows of tocsin's NDJSON."""
-    return rows(decode(data, nested=False), "tocsin", Context(origin.tz, observed))
+    return rows(decode(lines, nested=False), "tocsin", Context(origin.tz, observed))
