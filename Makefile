@@ -71,7 +71,7 @@ wheel-unit: $(VENV)/.dev ## pytest, on the wheel, with the sources out of the wa
 faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an hour)
 	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults --timeout=7200
 
-bench: $(VENV)/.dev ## measure; writes bench/report.json
+bench: $(VENV)/.dev $(APPS)-bench/.apps ## measure; writes bench/report.json
 	$(BIN)/python -m bench
 
 docs: $(VENV)/.dev ## regenerate docs/reference from the code

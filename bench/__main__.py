@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 PARTS = (
     "whole_road",
     "latency",
+    "sdk",
     "scan",
     "steps",
     "search",

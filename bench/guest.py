@@ -3,7 +3,7 @@
 ``python -m bench.guest NAME SINK`` with an interpreter that has the guests.  For each line on
 stdin, ``PATH COUNT``, it serves so many requests, lets the guest settle, and prints what they cost
 as JSON: CPU of the whole process, whatever its threads do with it meanwhile and afterwards, in ns a
-request.
+request.  ``python -m bench.guest NAME SINK PORT`` has uvicorn serve it on loopback instead.
 """
 
 from __future__ import annotations
@@ -243,6 +243,12 @@ def main(guest: str, sink: str) -> None:
         print(json.dumps({"cpu_ns": spent, "memory": peak}), flush=True)
 
 
+def listen(guest: str, sink: str, port: int) -> None:
+    """Serve on loopback, until it is told to end."""
+    app, _ = made(guest, sink)
+    importlib.import_module("uvicorn").run(app, port=port, log_level="warning", access_log=False)
+
+
 def _memory() -> int:
     """Bytes of the process, now."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -252,4 +258,7 @@ def _memory() -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    if len(sys.argv) > 3:
+        listen(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    else:
+        main(sys.argv[1], sys.argv[2])

@@ -1,8 +1,9 @@
 """What a watched request costs in the application's own thread, over the same application bare.
 
-``python -m bench.sdk_path [SECONDS]``; with an interpreter that has Flask or FastAPI these are
-measured as well.  Rounds of the bare and of the watched application alternate, so that a machine
-that is busy with something else disturbs both; the figure is the median of the paired differences.
+``python -m bench.sdk_path [--json] [SECONDS]``; with an interpreter that has Flask or FastAPI these
+are measured as well.  Rounds of the bare and of the watched application alternate, so that a
+machine that is busy with something else disturbs both; the figure is the median of the paired
+differences.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter, thread_time_ns
 from typing import Any
 
+from bench.guest import HEADERS, large, scope
 from tocsin.sdk.options import Options
 from tocsin.sdk.watching.asgi import AsgiWatch
 from tocsin.sdk.watching.exchange import Watching
@@ -26,18 +28,7 @@ from tocsin.sdk.watching.wsgi import WsgiWatch
 __all__ = ["measure", "report"]
 
 SMALL = b'{"id": 7, "status": "ok"}'
-LARGE = json.dumps({"items": [{"id": n, "name": f"item {n}"} for n in range(180)]}).encode()[:5120]
-
-HEADERS = [
-    (b"host", b"shop.example.org"),
-    (b"user-agent", b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
-    (b"accept", b"application/json"),
-    (b"accept-language", b"en-US,en;q=0.5"),
-    (b"accept-encoding", b"gzip, deflate, br"),
-    (b"authorization", b"Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl"),
-    (b"cookie", b"session=8f3a; theme=dark"),
-    (b"x-forwarded-for", b"203.0.113.9"),
-]
+LARGE = json.dumps(large()).encode()
 
 
 class Nowhere:
@@ -73,23 +64,6 @@ def wsgi_app(body: bytes) -> Any:
         return [body]
 
     return app
-
-
-def scope() -> dict[str, Any]:
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/v1/orders/7",
-        "raw_path": b"/v1/orders/7",
-        "query_string": b"expand=items",
-        "root_path": "",
-        "headers": HEADERS,
-        "client": ("203.0.113.9", 51234),
-        "server": ("127.0.0.1", 8000),
-    }
 
 
 ENVIRON: dict[str, Any] = {
@@ -130,7 +104,7 @@ def through_asgi(app: Any) -> Callable[[int], None]:
 
     async def rounds(count: int) -> None:
         for _ in range(count):
-            await app(scope(), _receive, _send)
+            await app(scope("/v1/orders/7"), _receive, _send)
 
     return lambda count: loop.run_until_complete(rounds(count))
 
@@ -225,9 +199,14 @@ def report(seconds: float = 2.0) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 2.0
+    """Print a table, or with ``--json`` a line."""
+    arguments = [one for one in sys.argv[1:] if one != "--json"]
+    figures = report(float(arguments[0]) if arguments else 2.0)
+    if "--json" in sys.argv:
+        print(json.dumps(figures))
+        return
     print(f"{'':24}{'bare':>10}{'added':>10}   ns a request, Python {sys.version.split()[0]}")
-    for name, figure in report(seconds).items():
+    for name, figure in figures.items():
         print(f"{name:24}{figure['bare_ns']:10}{figure['added_ns']:10}")
 
 

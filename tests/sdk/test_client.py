@@ -677,6 +677,7 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_process(
 
 
 def test_a_close_is_final_and_may_be_repeated(receiver: Receiver, client: MakeClient) -> None:
+    before = set(threading.enumerate())
     made = client()
     made.take(event(1))
     made.close()
@@ -684,7 +685,8 @@ def test_a_close_is_final_and_may_be_repeated(receiver: Receiver, client: MakeCl
     made.take(event(2))
     assert made.flush(1)
     assert numbers(receiver.stored) == [1]
-    assert not [t for t in threading.enumerate() if t.name.startswith("tocsin-")]
+    mine = set(threading.enumerate()) - before
+    assert not [thread for thread in mine if thread.name.startswith("tocsin-")]
 
 
 def test_a_close_takes_no_longer_than_its_farewell(receiver: Receiver, client: MakeClient) -> None:

@@ -128,8 +128,11 @@ def test_events_that_are_made_meanwhile_know_the_request(site: Site) -> None:
         "client_port": seen["peer"][1],
         "method": "POST",
         "path": "/v1/login",
+        "role": None,
         "route": "/v1/login" if knows_routes(site) else None,
         "service": "shop",
+        "tenant": None,
+        "user": None,
         "user_agent": "test/1",
     }
 
