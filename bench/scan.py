@@ -1,11 +1,13 @@
 """``tocsin scan`` as people run it: a process of its own on a long nginx log, rules included.
 
 The log is honest traffic with some guessers in it; a scan that does not find every one of them, and
-nobody else, gives no figure.
+nobody else, gives no figure.  Where foreign data is at hand, ten thousand lines of a real web site,
+month after month, are scanned as well.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import random
 import resource
@@ -22,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from bench.report import Figure, scaled
-from bench.server import corpora_rules, vault_directory
+from bench.server import CORPORA, corpora_rules, vault_directory
 from bench.traffic import lines
 
 __all__ = ["main"]
@@ -56,6 +58,7 @@ def main() -> list[Figure]:
         figures = list(_figures(folder, log, tiny, [], "the pack's rules"))
         if public := corpora_rules():
             figures += _figures(folder, log, tiny, public, "public web and proxy rules too")
+        figures += _real(folder)
     return figures
 
 
@@ -80,6 +83,28 @@ def _figures(folder: Path, log: Path, tiny: Path, rules: list[str], named: str) 
     yield Figure.of(f"scan, a core alone, {named}", LINES / cpu, "lines/CPU s")
     yield Figure.of(f"scan, start and end, {named}", start, "s")
     yield Figure.of(f"scan, start with no rules compiled yet, {named}", first.wall, "s")
+
+
+def _real(folder: Path) -> Iterator[Figure]:
+    """What people, robots and scanners really asked for, in all its variety."""
+    source = CORPORA / "reallogs" / "apache_combined_10k.log.gz"
+    if not source.is_file():
+        return
+    once = gzip.decompress(source.read_bytes())
+    months = [
+        b"/%s/%d" % (m, y) for y in range(2005, 2015) for m in (b"Mar", b"May", b"Jul", b"Oct")
+    ]
+    log = folder / "real.log"
+    parts = [once.replace(b"/May/2015", month) for month in months[: max(1, LINES // 25_000)]]
+    log.write_bytes(b"".join(parts))
+    count = once.count(b"\n") * len(parts)
+    runs = [_scan(folder, log, []) for _ in range(RUNS)]
+    if any(run.events != count for run in runs):
+        raise RuntimeError(f"the scan read {runs[0].events} lines of {count}")
+    whole = median(run.wall for run in runs)
+    yield Figure.of(
+        f"scan, {count:,} lines of a real web site", count / whole, "lines/s", at_least=150_000
+    )
 
 
 def _scan(folder: Path, log: Path, rules: list[str]) -> _Run:

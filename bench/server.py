@@ -66,6 +66,18 @@ class Server:
         with self.remote() as remote:
             return remote.status()
 
+    def settled(self) -> tuple[float, int]:
+        """The moment at which every full epoch is sealed and detection has seen everything.
+
+        And how many events are sealed then: what waits for its epoch to end is not counted.
+        """
+        while True:
+            status = self.status()
+            behind = status["next_seq"] - status["detected_seq"]
+            if not behind and not status["jobs"] and not status["waiting_rows"]:
+                return time.monotonic(), status["sealed_seq"]
+            time.sleep(0.02)
+
     def memory(self) -> int:
         """Resident bytes of the process and its children."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()

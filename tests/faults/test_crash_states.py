@@ -31,7 +31,7 @@ from tocsin.vault.wal import encode, start_wal
 
 LONG = os.environ.get("TOCSIN_FAULTS") == "long"
 STATES = 1_000_000 if LONG else 100_000
-SECONDS = 3600.0 if LONG else 45.0
+SECONDS = 3600.0 if LONG else 90.0
 #: Rows of each frame of each group of each file.
 LIVES: tuple[tuple[tuple[int, ...], ...], ...] = (
     ((2, 1), (3,)),

@@ -634,7 +634,7 @@ def test_a_body_of_too_many_tiny_lines_is_refused(media: dict[str, str]) -> None
     refused(post(1_002), 413)
     began = time.process_time()
     refused(post(20_000_000), 413)
-    assert time.process_time() - began < 6
+    assert time.process_time() - began < 15  # it took minutes, line by line
     assert len(door.vault.rows) == 1_000
 
 

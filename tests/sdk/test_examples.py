@@ -53,7 +53,7 @@ def attack(it: Attack) -> None:
         assert it.get(f"/invoices/{number}", token) == 200
     for page in "users roles settings keys backup logs jobs mail billing audit export".split():
         assert it.get(f"/admin/{page}", token) == 403
-    for number in range(12):
+    for number in range(24):
         # {"alg":"none"} . {"sub":"root"} and no signature
         forged = f"eyJhbGciOiJub25lIn0.eyJzdWIiOiJyb290Iiwibi{number % 10}I6MX0."
         assert it.get("/admin/users", forged) == 401

@@ -109,15 +109,16 @@ def test_a_missing_and_a_wrong_key_are_told_apart(up: Any) -> None:
     up.stop()
     kek = up.home / ".config" / "tocsin" / "kek"
     away = kek.rename(kek.with_name("away"))
-    done = up.here("up", code=1)
+    here = ("up", "--listen", f"127.0.0.1:{up.port}")
+    done = up.here(*here, code=1)
     assert b"kek: cannot be read" in done.stderr
     assert b"want key-encryption key" in done.stderr
     kek.write_bytes(os.urandom(32))
     kek.chmod(0o600)
-    done = up.here("up", code=1)
+    done = up.here(*here, code=1)
     assert b"holds key-encryption key" in done.stderr
     kek.chmod(0o644)
-    assert b"chmod 600" in up.here("up", code=2).stderr
+    assert b"chmod 600" in up.here(*here, code=2).stderr
     away.replace(kek)
     up.start()
 

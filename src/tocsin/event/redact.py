@@ -21,6 +21,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from tocsin.event.sensitive import (
+    DISCORD,
     IBAN_START,
     NAMING,
     NUMBERS,
@@ -30,6 +31,7 @@ from tocsin.event.sensitive import (
     iban_end,
     key_class,
     looks_random,
+    may_have_number,
     national_id,
 )
 
@@ -842,6 +844,8 @@ _SHAPES = tuple(
     for kind, words, pattern, _ in SHAPES
     for word in words.split()
 )
+_DISCORD = re.compile(f"(?<![A-Za-z0-9]){DISCORD[0]}", re.A)
+_DOTTED = re.compile(DISCORD[1], re.A)
 _JWT = re.compile(
     r"(?<![A-Za-z0-9_\-])(?>[A-Za-z0-9_\-]*?(?=eyJ))(eyJ[A-Za-z0-9_\-]{8,}+\.[A-Za-z0-9_\-]++(?:\.[A-Za-z0-9_\-]*+){0,3})",
     re.A,
@@ -875,6 +879,8 @@ def _shapes(text: str) -> Iterator[_Span]:
             yield _Span(*found.span(1), "jwt")
     # Each of these would read the whole text letter by letter; to see that no word of theirs is in
     # it is far cheaper.
+    for found in _DISCORD.finditer(text) if _DOTTED.search(text) else ():
+        yield _Span(*found.span(), "discord-token")
     small = text.lower()
     for found in _CREDENTIALS.finditer(text) if _any(small, _SCHEME_WORDS) else ():
         if _credential(found[1].lower(), found[2]):
@@ -893,7 +899,10 @@ _LINK_WORDS = ("token", "reset", "magic", "invite", "activat", "verif", "confirm
 
 
 def _any(text: str, words: tuple[str, ...]) -> bool:
-    return any(word in text for word in words)
+    for word in words:  # noqa: SIM110  a generator takes three times as long
+        if word in text:
+            return True
+    return False
 
 
 def _credential(scheme: str, value: str) -> bool:
@@ -952,12 +961,8 @@ def _keys(text: str) -> Iterator[_Span]:
         at = end
 
 
-#: Every number looked for has two digits side by side.
-_DIGITS = re.compile("[0-9][0-9]")
-
-
 def _numbers(text: str) -> Iterator[_Span]:
-    if _DIGITS.search(text) is None:
+    if not may_have_number(text):
         return
     for found in NUMBERS.finditer(text):
         kind = found.lastgroup

@@ -70,7 +70,7 @@ Values = Sequence[Any] | pl.Series
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Objects with the same keys: ``columns[i]`` holds key ``names[i]`` of the lines ``rows``."""
+    """Objects: ``columns[i]`` holds key ``names[i]`` of the lines ``rows``; null: there is none."""
 
     rows: Sequence[int]
     names: tuple[str, ...]

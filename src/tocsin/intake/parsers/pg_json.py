@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import polars as pl
 
@@ -20,17 +22,23 @@ def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
     parts: list[pl.DataFrame] = []
     bad: list[Bad] = []
     twice: dict[int, str] = {}
+
+    def no_record(rows: Sequence[int]) -> None:
+        plain = lines.plain()
+        bad.extend(Bad(row, plain[row], "jsonlog: no timestamp and error_severity") for row in rows)
+
     for item in decode(lines, nested=False):
         if isinstance(item, Bad):
             bad.append(item)
         elif isinstance(item, Twice):
             twice[item.row] = item.why  # without the line: statements with their values are in it
         elif {"timestamp", "error_severity"} <= set(item.names):
-            parts.append(_texts(item))
+            texts = _texts(item)  # a table has the keys of all its rows
+            whole = texts["timestamp"].is_not_null() & texts["error_severity"].is_not_null()
+            parts.append(texts.filter(whole))
+            no_record(texts["_row"].filter(~whole).to_list())
         else:
-            why = "jsonlog: no timestamp and error_severity"
-            plain = lines.plain()
-            bad.extend(Bad(row, plain[row], why) for row in item.rows)
+            no_record(item.rows)
     frames = [columns(stitch(parts), origin, observed)] if parts else []
     if bad:
         text = [b.line.decode(errors="backslashreplace").rstrip("\r") for b in bad]
