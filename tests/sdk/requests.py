@@ -92,4 +92,8 @@ class App:
 
     def __call__(self, *arguments: Any, **more: Any) -> list[Event]:
         """The events of one request."""
-        return [noted.event for noted in self.reader.read(seen(*arguments, **more))]
+        return self.take(seen(*arguments, **more))
+
+    def take(self, request: Seen) -> list[Event]:
+        """The same, of a request that is there already."""
+        return [noted.event for noted in self.reader.read(request)]

@@ -1100,3 +1100,28 @@ def test_importing_the_client_imports_nothing_heavy() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_key_is_told_on_stderr_where_nobody_has_set_up_logging(receiver: Receiver) -> None:
+    receiver.mood = lambda _request: Reaction(status=401)
+    code = """
+import time, tocsin
+tocsin.log.authn_login_fail(user="ann")
+time.sleep(2)
+"""
+    environ = {n: v for n, v in os.environ.items() if not n.startswith("TOCSIN_")}
+    environ |= {
+        "TOCSIN_URL": receiver.url,
+        "TOCSIN_KEY": "tocsin_wrong",
+        "TOCSIN_SPOOL": "off",
+        "TOCSIN_FAREWELL": "0.1",
+        "TOCSIN_SAMPEL": "0.1",
+        "PYTHONPATH": str(Path(module.__file__).parents[2]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+    )
+    assert "does not take events" in done.stderr
+    assert "401" in done.stderr
+    assert "TOCSIN_SAMPEL is no option; is TOCSIN_SAMPLE meant?" in done.stderr
+    assert "Traceback" not in done.stderr

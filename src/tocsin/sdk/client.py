@@ -256,7 +256,20 @@ def _sound(environment: Mapping[str, str]) -> dict[str, str]:
             del sound[variable]
             with harmless:
                 log.warning("tocsin goes on with the default: %s", error)
+    with harmless:
+        _tell_of_typos(environment)
     return sound
+
+
+def _tell_of_typos(environment: Mapping[str, str]) -> None:
+    """Say which variables are none, and all but one: the server has some of its own."""
+    known = [f"TOCSIN_{name.upper()}" for name in Options.__struct_fields__]
+    for variable in environment:
+        if variable.startswith("TOCSIN_") and variable not in known:
+            from difflib import get_close_matches
+
+            for meant in get_close_matches(variable, known, 1, 0.91):
+                log.warning("tocsin: %s is no option; is %s meant?", variable, meant)
 
 
 def _begin_anew() -> None:

@@ -29,6 +29,7 @@ class Context:
         "complaints",
         "ending",
         "facts",
+        "login",
         "more",
         "request_id",
         "role",
@@ -51,6 +52,8 @@ class Context:
         self.tenant: str | None = None
         self.session: str | None = None
         self.auth_method: str | None = None
+        #: Whether somebody logged in, and who, as the framework tells.
+        self.login: tuple[bool, str | None] | None = None
         self.more: dict[str, Any] | None = None  #: attributes for the request's event
         self.complaints: list[Any] | None = None  #: fields refused (``seen.Complaint``)
         #: The adapter's: columns of the request so far (``client_ip``, ``user_agent``, ``method``,

@@ -11,8 +11,8 @@ from types import TracebackType
 
 __all__ = ["Harmless", "harmless", "mishaps"]
 
+#: Without a handler, so that Python prints warnings where nobody has set up logging.
 log = logging.getLogger("tocsin")
-log.addHandler(logging.NullHandler())
 
 #: Seconds between two reports of mishaps in the host's log.
 QUIET = 60.0

@@ -4,19 +4,26 @@ A login is known by its shape: somebody's name and a secret go in, and on some o
 a cookie comes out.  A sign-up has the shape too and gives nothing, or has two secrets; so a route
 becomes a login when it was seen to give something, when its name says so, or when it refuses with
 the words of a login.
+
+What came of it is what the application says, if it does; else a token means that somebody got in,
+and the form once more, the way back to it, or an answer unlike those that came with tokens means
+that nobody did.  Where none of that can be seen it is no login to us: a guess would be a lie in the
+record.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from tocsin.sdk.reading.tokens import Recent
-from tocsin.sdk.reading.verdicts import Verdict
+from tocsin.sdk.reading.verdicts import Verdict, reason_of, said_in
 from tocsin.sdk.reading.words import (
     CODES,
     IDENTITIES,
@@ -29,13 +36,15 @@ from tocsin.sdk.reading.words import (
     folded,
 )
 
-__all__ = ["Given", "Login", "Logins", "given"]
+__all__ = ["Answer", "Given", "Login", "Logins", "given"]
 
 #: Accounts, and routes, that are remembered.
 MOST_ACCOUNTS = 10_000
 MOST_ROUTES = 1_000
 #: Secrets of one account that are remembered, to tell a new guess from an old mistake.
 SECRETS_KEPT = 8
+#: Kinds of answers of one route that are remembered.
+MOST_SHAPES = 8
 
 _LOGIN_REASONS = frozenset({"bad_credentials", "unknown_user", "locked"})
 
@@ -49,6 +58,16 @@ class Given(Struct, frozen=True, gc=False):
     sign_up: bool  #: there are two secrets, or more about a person than a login needs
 
 
+class Answer(Struct, frozen=True):
+    """What came back, as far as it tells whether somebody got in."""
+
+    status: int
+    body: Any = None  #: of JSON
+    text: str = ""  #: the beginning, of what is no JSON
+    cookies: str = ""  #: ``Set-Cookie``
+    location: str = ""
+
+
 class Login(Struct, frozen=True):
     """An attempt to log in."""
 
@@ -59,16 +78,17 @@ class Login(Struct, frozen=True):
     names: tuple[str, ...] = ()  #: other names of the account, as the answer tells
     retries: int = 0  #: failures of the account before this success
     code: bool = False
+    reason: str | None = None  #: of a failure, as far as the answer's words tell
 
 
 class _Route:
     """What is known of one route."""
 
-    __slots__ = ("failures", "gave")
+    __slots__ = ("gave",)
 
     def __init__(self) -> None:
-        self.gave = 0  # how often it gave a token or a cookie
-        self.failures = 0
+        #: What its answers looked like with which it gave a token or a cookie: status and keys.
+        self.gave: set[tuple[int, tuple[str, ...]]] = set()
 
 
 def given(asked: Any) -> Given | None:
@@ -111,36 +131,56 @@ class Logins:
         self._accounts: Recent = Recent(MOST_ACCOUNTS)  # account: [failures, hashes of secrets]
         self._key = secrets.token_bytes(32)  # of this process: nothing hashed with it leaves
 
+    def told(self, success: bool, account: str | None, brought: Given | None) -> Login:
+        """A login whose outcome the framework tells, whatever its request looks like."""
+        name = account or (brought.identity if brought is not None else None)
+        key = name.strip().lower() if name else None
+        if success:
+            return Login(True, name, None, retries=self._forget(key))
+        new = self._new(key, brought.secret if brought is not None else None)
+        return Login(False, name, new, reason="bad_credentials")
+
     def judge(
-        self,
-        route: str,
-        method: str,
-        brought: Given,
-        verdict: Verdict,
-        answer: Any,
-        set_cookie: str,
+        self, route: str, path: str, method: str, brought: Given, verdict: Verdict, answer: Answer
     ) -> Login | None:
-        """What came of a request that has the shape of a login; None when it is none."""
+        """What came of a request that has the shape of a login; None when it is none.
+
+        Also when nobody can tell.
+        """
         known = self._routes.get(route)
         if known is None:
             known = _Route()
             self._routes.put(route, known)
-        failed = verdict.outcome == "failure"
-        gave = () if failed else _gave(answer, set_cookie)
-        known.gave += bool(gave)
-        if not self._is_login(route, method, brought, verdict, known, bool(gave)):
+        tokens, cookies = _tokens(answer.body), _session_cookies(answer.cookies)
+        reason = verdict.reason or _spoken(answer)
+        shape = _shape(answer)
+        got_in = _got_in(path, verdict, reason, answer, bool(tokens), bool(cookies))
+        if got_in is None and known.gave and answer.status < 300:
+            got_in = shape in known.gave
+        if got_in is None and answer.body is not None:
+            got_in = True
+        gave = (*tokens, *cookies)[:8] if got_in else ()
+        if not self._is_login(route, method, brought, reason, known, bool(gave)):
             return None
+        if gave and len(known.gave) < MOST_SHAPES:
+            known.gave.add(shape)
         account = brought.identity.strip().lower() if brought.identity else None
-        if failed:
-            known.failures += 1
-            return Login(
-                False, brought.identity, self._new(account, brought.secret), code=brought.code
-            )
-        names = _names(answer)
-        return Login(True, brought.identity, None, gave, names, self._forget(account), brought.code)
+        if got_in is None:
+            return None
+        if not got_in:
+            new = self._new(account, brought.secret)
+            return Login(False, brought.identity, new, code=brought.code, reason=reason)
+        names, retries = _names(answer.body), self._forget(account)
+        return Login(True, brought.identity, None, gave, names, retries, brought.code)
 
     def _is_login(
-        self, route: str, method: str, brought: Given, verdict: Verdict, known: _Route, gave: bool
+        self,
+        route: str,
+        method: str,
+        brought: Given,
+        reason: str | None,
+        known: _Route,
+        gave: bool,
     ) -> bool:
         if method not in ("POST", "PUT", "GET") or (method == "GET" and not known.gave):
             return False
@@ -150,19 +190,20 @@ class Logins:
             return True
         if brought.sign_up:
             return False
-        return bool(known.gave or gave or verdict.reason in _LOGIN_REASONS)
+        return bool(known.gave or gave or reason in _LOGIN_REASONS)
 
-    def _new(self, account: str | None, secret: str) -> bool | None:
+    def _new(self, account: str | None, secret: str | None) -> bool | None:
         """Whether *secret* was not among the last that were tried for *account*."""
         if account is None:
             return None
-        mark = blake2b(
-            secret.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key
-        ).digest()
         failures, tried = self._accounts.get(account, (0, ()))
-        new = mark not in tried
-        kept = (*tried, mark)[-SECRETS_KEPT:] if new else tried
-        self._accounts.put(account, (failures + 1, kept))
+        new = None
+        if secret is not None:
+            data = secret.encode("utf-8", "surrogatepass")
+            mark = blake2b(data, digest_size=8, key=self._key).digest()
+            new = mark not in tried
+            tried = (*tried, mark)[-SECRETS_KEPT:] if new else tried
+        self._accounts.put(account, (failures + 1, tried))
         return new
 
     def _forget(self, account: str | None) -> int:
@@ -171,17 +212,69 @@ class Logins:
         return failures
 
 
-def _gave(answer: Any, set_cookie: str) -> tuple[str, ...]:
-    """The tokens in an answer, and the session cookies it sets."""
+#: The field for a password, in the markup of a form.
+_FORM = re.compile(r"""<input\b[^>]{0,512}?\btype\s*=\s*["']?password\b""", re.I)
+_MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^<>]*>", re.I | re.S)
+_BACK = re.compile(r"log[-_]?(?:in|on)|sign[-_]?in|/auth/?$", re.I)
+_ONWARD = re.compile(r"otp|mfa|2fa|two[-_]?factor|verify|code|consent|challenge", re.I)
+_COMPLAINT = re.compile(r"\b(?:error|fail|denied|invalid|incorrect|wrong)", re.I)
+
+
+def _got_in(
+    path: str, verdict: Verdict, reason: str | None, answer: Answer, tokens: bool, cookies: bool
+) -> bool | None:
+    """Whether somebody did; None when this answer alone does not show it."""
+    if verdict.outcome == "failure":
+        return False
+    if tokens or verdict.source == "body":
+        return True
+    if 300 <= answer.status < 400:
+        return not _leads_back(answer.location, path)
+    if reason in _LOGIN_REASONS or _FORM.search(answer.text):
+        return False
+    return True if cookies else None
+
+
+def _leads_back(location: str, path: str) -> bool:
+    """Whether a redirect leads to where one logs in; the next step of a login is not that."""
+    try:
+        target = urlsplit(location)
+    except ValueError:
+        return False
+    if target.path.rstrip("/") == path.rstrip("/") or _COMPLAINT.search(target.query):
+        return True
+    return bool(_BACK.search(target.path)) and not _ONWARD.search(target.path)
+
+
+def _spoken(answer: Answer) -> str | None:
+    """Why, by the words of an answer that is called a success."""
+    words = said_in(answer.body) if type(answer.body) is dict else None
+    if words is None and answer.text:
+        words = " ".join(_MARKUP.sub(" ", answer.text[:16_384]).split())
+    return reason_of(words) if words else None
+
+
+def _shape(answer: Answer) -> tuple[int, tuple[str, ...]]:
+    body = answer.body
+    return answer.status, tuple(sorted(body)[:16]) if type(body) is dict else ()
+
+
+def _tokens(body: Any) -> tuple[str, ...]:
+    """The tokens in an answer."""
     found: list[str] = []
-    if type(answer) is dict:
-        _collect(answer, found, 2)
-    if set_cookie:
-        for part in set_cookie.split(", "):
-            name, equals, value = part.partition("=")
-            value = value.partition(";")[0].strip('" ')
-            if equals and len(value) >= 8 and SESSION_COOKIE.search(name.strip()):
-                found.append(value)
+    if type(body) is dict:
+        _collect(body, found, 2)
+    return tuple(found[:8])
+
+
+def _session_cookies(set_cookie: str) -> tuple[str, ...]:
+    """The session cookies that an answer sets."""
+    found: list[str] = []
+    for part in set_cookie.split(", "):
+        name, equals, value = part.partition("=")
+        value = value.partition(";")[0].strip('" ')
+        if equals and len(value) >= 8 and SESSION_COOKIE.search(name.strip()):
+            found.append(value)
     return tuple(found[:8])
 
 

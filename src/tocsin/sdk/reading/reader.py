@@ -27,7 +27,7 @@ from tocsin.sdk.reading.clean import Cleaner
 from tocsin.sdk.reading.graphql import shape_of
 from tocsin.sdk.reading.headers import read
 from tocsin.sdk.reading.heads import Head, Heads
-from tocsin.sdk.reading.logins import Login, Logins, given
+from tocsin.sdk.reading.logins import Answer, Login, Logins, given
 from tocsin.sdk.reading.objects import NOTHING, Touched, touched
 from tocsin.sdk.reading.people import NOBODY, People, Person
 from tocsin.sdk.reading.shapes import Shapes
@@ -118,10 +118,9 @@ class Reader:
             answer = bodies.json(given_out, cut=seen.cut_out or cut_out) if given_out else None
         verdict = self._verdict(seen, brought, answer)
         route = seen.route or seen.path
-        login = self._login(seen, route, brought, asked, answer, verdict, out)
-        if login is not None and verdict.source == "status":
-            outcome = "success" if login.success else "failure"
-            verdict = verdict._replace(outcome=outcome, source="login_profile")
+        login = self._login(seen, route, brought, asked, answer, given_out, verdict, out)
+        if login is not None:
+            verdict = _of_login(verdict, login, seen.context.login is not None)
         person = self._person(seen, f"{seen.method} {route}", brought, verdict, login)
         objects = self._objects(seen, answer, verdict)
         facts = self._facts(seen, head, brought, person, login)
@@ -182,16 +181,24 @@ class Reader:
         brought: Credentials,
         asked: Any,
         answer: Any,
+        given_out: Sequence[bytes],
         verdict: Verdict,
         out: Mapping[str, str],
     ) -> Login | None:
         if brought.method == "basic":
             return self._basic_login(brought, verdict, seen.status)
         asked_for = given(asked) if asked is not None else None
-        if asked_for is None or seen.status == 0:
-            return None
-        cookie = out.get("set-cookie", "")
-        login = self._logins.judge(route, seen.method, asked_for, verdict, answer, cookie)
+        told = seen.context.login
+        login: Login | None = None
+        if told is not None:
+            login = self._logins.told(*told, asked_for)
+        elif asked_for is not None and seen.status:
+            text = "" if answer is not None else b"".join(given_out).decode("utf-8", "replace")
+            location, cookies = out.get("location", ""), out.get("set-cookie", "")
+            seen_answer = Answer(seen.status, answer, text, cookies, location)
+            login = self._logins.judge(
+                route, seen.path, seen.method, asked_for, verdict, seen_answer
+            )
         if login is not None and login.success:
             self._people.issued(login)
         return login
@@ -381,7 +388,7 @@ class Reader:
         kind = Kind.AUTHN_LOGIN_SUCCESS if login.success else Kind.AUTHN_LOGIN_FAIL
         return Event(
             kind=kind,
-            reason=None if login.success else verdict.reason or "bad_credentials",
+            reason=None if login.success else verdict.reason or login.reason or "bad_credentials",
             attributes=attributes or None,
             **why,
             **facts,
@@ -473,6 +480,20 @@ def _asked(seen: Seen, headers: dict[str, str]) -> tuple[Any, list[str]]:
     if not kind or _JSON.match(kind):
         return bodies.json(seen.body_in, cut=seen.cut_in), []
     return None, []
+
+
+def _of_login(verdict: Verdict, login: Login, told: bool) -> Verdict:
+    """What came of the request, with what is known of its being a login."""
+    if told:
+        if login.success or verdict.outcome == "failure":
+            return verdict
+        return Verdict("failure", login.reason, "framework")
+    if verdict.source != "status":
+        return verdict
+    if login.success:
+        return verdict._replace(outcome="success", source="login_profile")
+    reason = verdict.reason or login.reason
+    return verdict._replace(outcome="failure", reason=reason, source="login_profile")
 
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})

@@ -14,7 +14,16 @@ from tocsin.sdk.reading.shapes import Shape, Shapes
 from tocsin.sdk.reading.words import FAILURES, REASONS
 from tocsin.sdk.seen import Failure
 
-__all__ = ["UNTOLD", "Verdict", "by_body", "by_failure", "by_status", "reason_of", "refusal"]
+__all__ = [
+    "UNTOLD",
+    "Verdict",
+    "by_body",
+    "by_failure",
+    "by_status",
+    "reason_of",
+    "refusal",
+    "said_in",
+]
 
 
 class Verdict(NamedTuple):
@@ -93,7 +102,7 @@ def by_body(body: Any, shapes: Shapes) -> Verdict:
         return UNTOLD
     if outcome == "success":
         return _TOLD_SUCCESS
-    words = _words({key.lower(): value for key, value in said.items()})
+    words = said_in(said)
     return Verdict("failure", reason_of(words) if words else None, "body", words)
 
 
@@ -144,8 +153,9 @@ def _said(value: Any) -> str | None:
     return "failure" if word in _BAD or word.startswith(("err_", "error_", "invalid_")) else None
 
 
-def _words(body: Mapping[str, Any]) -> str | None:
-    """What the answer says in words, wherever it says it."""
+def said_in(answer: Mapping[str, Any]) -> str | None:
+    """What *answer* says in words, wherever it says it."""
+    body = {key.lower(): value for key, value in answer.items()}
     said: list[str] = []
     for name in _SAYINGS:
         _collect(body.get(name), said, 2)
@@ -181,7 +191,7 @@ def refusal(status: int, body: Any) -> Verdict:
     told = by_status(status)
     if type(body) is not dict or told.outcome != "failure":
         return told
-    words = _words({k.lower(): v for k, v in body.items()})
+    words = said_in(body)
     if words is None:
         return told
     return told._replace(reason=reason_of(words) or told.reason, words=words)

@@ -56,7 +56,12 @@ def target(url: str, key: str | None, *, insecure: bool) -> Target:
         raise SettingsError("TOCSIN_URL is no address; give one such as https://host:7461")
     if not host.isascii() or not parts.path.isascii() or not parts.path.isprintable():
         raise SettingsError("TOCSIN_URL has letters that no address has; write it in ASCII")
-    if key is None or not _KEY.fullmatch(key.strip()):
+    if key is None or not key.strip():
+        raise SettingsError(
+            "TOCSIN_URL is set and TOCSIN_KEY is not; make a key with tocsin token create "
+            "--source NAME"
+        )
+    if not _KEY.fullmatch(key.strip()):
         raise SettingsError("TOCSIN_KEY is no key; make one with tocsin token create --source NAME")
     tls = parts.scheme == "https"
     if not tls and not insecure and not _is_loopback(host):

@@ -167,7 +167,9 @@ class AsgiExchange(Exchange):
         wanted = watching.returned
         for key, value in given:
             if len(key) == 12 and watching.limit and key.lower() == b"content-type":
-                self.looks_out = b"json" in value
+                self.looks_out = b"json" in value or (
+                    len(self.body_in) > 0 and value.startswith((b"text/html", b"text/plain"))
+                )
             if len(key) == watching.size and key.lower() == watching.header_bytes:
                 wanted = False
         if wanted:

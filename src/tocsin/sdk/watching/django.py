@@ -55,6 +55,9 @@ class Watch:
         self.process_view = self._routed_async if self._is_async else self._routed
         signals = import_module("django.core.signals")
         signals.got_request_exception.connect(_uncaught, dispatch_uid="tocsin")
+        signals = import_module("django.contrib.auth.signals")
+        signals.user_logged_in.connect(_logged_in, dispatch_uid="tocsin")
+        signals.user_login_failed.connect(_login_failed, dispatch_uid="tocsin")
 
     def __call__(self, request: Any) -> Any:
         if self._is_async:
@@ -182,7 +185,11 @@ def _begin_answer(exchange: WsgiExchange | AsgiExchange, response: Any) -> None:
     if watching.returned and not response.has_header(watching.header):
         response[watching.header] = exchange.serving.request_id
     exchange.out_headers = tuple((str(name), str(value)) for name, value in response.items())
-    exchange.looks_out = watching.limit > 0 and "json" in response.get("Content-Type", "")
+    kind = response.get("Content-Type", "")
+    looked_at = "json" in kind or (
+        exchange.body_in and kind.startswith(("text/html", "text/plain"))
+    )
+    exchange.looks_out = watching.limit > 0 and bool(looked_at)
 
 
 def _goes_later(exchange: WsgiExchange | AsgiExchange, response: Any) -> bool:
@@ -331,6 +338,24 @@ def _rest_exception(status: int, code: str) -> str:
             return f"{kind.__module__}.{kind.__qualname__}"
         waiting += kind.__subclasses__()
     return "rest_framework.exceptions.APIException"
+
+
+def _logged_in(user: Any = None, **_signal: Any) -> None:
+    with harmless:
+        if (serving := at_hand()) is not None:
+            serving.login = True, str(user.get_username()) if user is not None else None
+
+
+def _login_failed(credentials: Any = None, **_signal: Any) -> None:
+    """No backend knew the credentials; Django has starred out the secret among them."""
+    with harmless:
+        if (serving := at_hand()) is not None and (serving.login is None or not serving.login[0]):
+            names = [v for k, v in dict(credentials or {}).items() if k in _NAMES and v]
+            serving.login = False, str(names[0])[:256] if names else None
+
+
+#: Under which *credentials* have the name of an account.
+_NAMES = ("username", "email", "login", "user", "phone")
 
 
 def _uncaught(**_signal: Any) -> None:

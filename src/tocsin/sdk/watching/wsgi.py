@@ -118,7 +118,9 @@ class WsgiExchange(Exchange):
         wanted = watching.returned
         for name, value in headers:
             if len(name) == 12 and watching.limit and name.lower() == "content-type":
-                self.looks_out = "json" in value
+                self.looks_out = "json" in value or (
+                    len(self.body_in) > 0 and value.startswith(("text/html", "text/plain"))
+                )
             if len(name) == watching.size and name.lower() == watching.header:
                 wanted = False
         if wanted:
