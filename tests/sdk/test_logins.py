@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.sdk import apps
-from tests.sdk.requests import App, seen
+from tests.sdk.requests import App, jwt, seen
 
 from tocsin.event import Event
 
@@ -88,6 +88,73 @@ def test_an_answer_unlike_those_with_a_token_is_a_failure() -> None:
     assert "authn_login_success" in login({"token": "0123456789abcdef", "user": "ann"})
     assert login({"hinweis": "Kennwort stimmt nicht"})[1:] == ["authn_login_fail"]
     assert login({"message": "Incorrect username or password"})[1:] == ["authn_login_fail"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"authenticated": False},
+        {"success": "false"},
+        {"success": 0},
+        {"errorCode": "INVALID_LOGIN"},
+        {"token": None, "user": None},
+        {"status": "unauthenticated"},
+        {"status": 0, "error": ""},
+        {"code": 1, "msg": "password error"},
+    ],
+)
+def test_who_was_given_nothing_did_not_get_in(answer: dict[str, Any]) -> None:
+    body = {"username": "ann", "password": "guess"}
+    request, login = App()("POST /v1/login", 200, answer, body=body)
+    assert login.kind == "authn_login_fail"
+    assert (request.user, login.user, login.claimed_user) == (None, None, "ann")
+
+
+@pytest.mark.parametrize("answer", [{"otp_required": True}, {"success": True, "mfa": "totp"}])
+def test_half_a_login_is_none(answer: dict[str, Any]) -> None:
+    body = {"username": "ann", "password": "battery staple"}
+    (request,) = App()("POST /v1/login", 200, answer, body=body)
+    assert request.user is None
+
+
+def test_a_token_that_the_client_sent_itself_was_given_to_nobody() -> None:
+    app = App()
+    body = {"name": "admin", "password": "x", "token": "attackerchosen1"}
+    app("POST /echo", 200, body, body=body)
+    (event,) = app("GET /me", 200, headers={"authorization": "Bearer attackerchosen1"})
+    assert (event.user, event.kind) == (None, "request")
+
+
+def test_a_name_that_nobody_asked_for_is_no_login() -> None:
+    app = App()
+    basic = {"authorization": "Basic YWRtaW46eA=="}
+    (event,) = app("GET /health", 200, {"ok": True}, headers=basic)
+    assert (event.user, event.claimed_user) == (None, "admin")
+    assert kinds(app("GET /inside", 401)) == ["request", "authz_fail"]
+    inside = app("GET /inside", 200, headers=basic)
+    assert [(e.kind, e.user) for e in inside] == [
+        ("request", "admin"),
+        ("authn_login_success", "admin"),
+    ]
+
+
+def test_words_of_the_client_are_no_refusal() -> None:
+    app = App()
+    answer = {"detail": "Product invalid token not found"}
+    (missing,) = app("GET /product/invalid%20token", 404, answer, route="/product/{name}")
+    assert missing.reason == "not_found"
+    forged = {"authorization": f"Bearer {jwt({'sub': 'admin', 'role': 'admin'})}"}
+    (event,) = app("GET /product/real", 200, {}, route="/product/{name}", headers=forged)
+    assert (event.user, event.role, event.claimed_user) == (None, None, "admin")
+
+
+def test_made_up_paths_teach_nothing() -> None:
+    app = App()
+    token = {"authorization": f"Bearer {jwt({'sub': 'ann'})}"}
+    app("GET /orders", 401)
+    for n in range(2_000):
+        app(f"GET /made-up/{n}", 401, routed=False)
+    assert app("GET /orders", 200, headers=token)[0].user == "ann"
 
 
 @apps.both

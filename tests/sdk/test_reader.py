@@ -520,7 +520,7 @@ def test_an_answer_that_the_application_packed_is_looked_into(cut: bool) -> None
     answer = {
         "status": "fail",
         "message": "Access denied",
-        "pad": [secrets.token_hex(20)] * cut * 900,
+        "details": [secrets.token_hex(20)] * cut * 900,
     }
     request = seen("GET /", 200, answer)
     packed = gzip.compress(request.body_out[0])
@@ -531,6 +531,52 @@ def test_an_answer_that_the_application_packed_is_looked_into(cut: bool) -> None
     assert (event.outcome, event.reason) == ("failure", "forbidden")
     request.out_headers = [(b"content-type", b"application/json"), (b"content-encoding", b"br")]
     assert App().reader.read(request)[0].event.outcome == "success"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": 7, "owner": "admin", "status": "failed"},
+        [{"id": 1, "error": None}, {"id": 2, "error": "disk full"}],
+        {"status": "failed", "items": [{"id": 1}]},
+        {"data": {"id": 7, "status": "failed"}},
+        {"id": 1, "state": "failed"},
+        {"id": 1, "code": "X", "valid": False},
+        {"id": 3, "code": 420, "name": "zip"},
+        {"id": 3, "type": "error"},
+        {"errors": 2, "warnings": 3},
+        {"id": 1, "ok": False},
+        {"data": {"me": {"id": 1}, "hidden": None}, "errors": [{"message": "not authorized"}]},
+    ],
+)
+def test_the_state_of_a_thing_is_not_the_outcome_of_the_request(answer: Any) -> None:
+    (event,) = App()("GET /things/7", 200, answer)
+    assert event.outcome == "success"
+    assert "posture.error_as_success" not in tags(event)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": "fail", "message": "no"},
+        {"status": "error", "message": "no", "items": [], "data": None},
+        {"success": False},
+        {"success": "false", "msg": "no"},
+        {"ok": 0, "error_code": 400, "description": "no"},
+        {"jsonrpc": "2.0", "id": 7, "error": {"code": -32000, "message": "no"}},
+        {"data": {"order": None}, "errors": [{"message": "no"}]},
+        {"response": {"status": "error", "message": "no"}},
+        {"timestamp": "now", "status": 404, "error": "Not Found", "path": "/x"},
+    ],
+)
+def test_an_answer_about_the_request_tells_its_outcome(answer: Any) -> None:
+    event = App()("GET /things/7", 200, answer)[0]
+    assert (event.outcome, event.outcome_source) == ("failure", "body")
+
+
+def test_a_method_that_there_is_none_of_is_not_denied() -> None:
+    (event,) = App()("HEAD /orders", 405)
+    assert (event.outcome, event.reason) == ("failure", "not_found")
 
 
 def test_what_the_application_says_itself_is_not_said_twice() -> None:

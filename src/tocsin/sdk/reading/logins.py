@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +35,7 @@ from tocsin.sdk.reading.words import (
     TOKENS,
     folded,
 )
+from tocsin.sdk.seen import Seen
 
 __all__ = ["Answer", "Given", "Login", "Logins", "given"]
 
@@ -141,26 +142,37 @@ class Logins:
         return Login(False, name, new, reason="bad_credentials")
 
     def judge(
-        self, route: str, path: str, method: str, brought: Given, verdict: Verdict, answer: Answer
+        self,
+        route: str,
+        seen: Seen,
+        brought: Given,
+        verdict: Verdict,
+        answer: Answer,
+        own: Sequence[str],
     ) -> Login | None:
         """What came of a request that has the shape of a login; None when it is none.
 
-        Also when nobody can tell.
+        Also when nobody can tell.  *own* are texts that the client sent: a token that is among them
+        was not given to anybody.
         """
         known = self._routes.get(route)
         if known is None:
             known = _Route()
             self._routes.put(route, known)
-        tokens, cookies = _tokens(answer.body), _session_cookies(answer.cookies)
+        tokens, cookies = (
+            tuple(one for one in found if not any(one in text for text in own))
+            for found in (_tokens(answer.body), _session_cookies(answer.cookies))
+        )
         reason = verdict.reason or _spoken(answer)
         shape = _shape(answer)
-        got_in = _got_in(path, verdict, reason, answer, bool(tokens), bool(cookies))
-        if got_in is None and known.gave and answer.status < 300:
-            got_in = shape in known.gave
-        if got_in is None and answer.body is not None:
-            got_in = True
+        got_in = _got_in(seen.path, verdict, reason, answer, bool(tokens), bool(cookies))
+        if got_in is None and answer.status < 300:
+            if known.gave:
+                got_in = shape in known.gave
+            elif type(answer.body) is dict and LOGIN_ROUTE.search(route):
+                got_in = None if _leads_on(answer.body) else False
         gave = (*tokens, *cookies)[:8] if got_in else ()
-        if not self._is_login(route, method, brought, reason, known, bool(gave)):
+        if not self._is_login(route, seen.method, brought, reason, known, bool(gave)):
             return None
         if gave and len(known.gave) < MOST_SHAPES:
             known.gave.add(shape)
@@ -217,6 +229,8 @@ _FORM = re.compile(r"""<input\b[^>]{0,512}?\btype\s*=\s*["']?password\b""", re.I
 _MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^<>]*>", re.I | re.S)
 _BACK = re.compile(r"log[-_]?(?:in|on)|sign[-_]?in|/auth/?$", re.I)
 _ONWARD = re.compile(r"otp|mfa|2fa|two[-_]?factor|verify|code|consent|challenge", re.I)
+#: The same of keys of an answer.
+_NEXT = re.compile(r"otp|mfa|2fa|two[-_]?factor|verif|challenge|next[-_]?step|consent", re.I)
 _COMPLAINT = re.compile(r"\b(?:error|fail|denied|invalid|incorrect|wrong)", re.I)
 
 
@@ -226,8 +240,10 @@ def _got_in(
     """Whether somebody did; None when this answer alone does not show it."""
     if verdict.outcome == "failure":
         return False
-    if tokens or verdict.source == "body":
+    if tokens:
         return True
+    if verdict.source == "body":
+        return None if any(v and _NEXT.search(k) for k, v in _items(answer.body)) else True
     if 300 <= answer.status < 400:
         return not _leads_back(answer.location, path)
     if reason in _LOGIN_REASONS or _FORM.search(answer.text):
@@ -244,6 +260,18 @@ def _leads_back(location: str, path: str) -> bool:
     if target.path.rstrip("/") == path.rstrip("/") or _COMPLAINT.search(target.query):
         return True
     return bool(_BACK.search(target.path)) and not _ONWARD.search(target.path)
+
+
+def _leads_on(body: Mapping[str, Any]) -> bool:
+    """Whether an answer without a token is about somebody, or asks for the next step."""
+    for key, value in _items(body):
+        if value and (folded(key) in IDENTITIES or type(value) is dict or _NEXT.search(key)):
+            return True
+    return False
+
+
+def _items(body: Any) -> Iterable[tuple[str, Any]]:
+    return body.items() if type(body) is dict else ()
 
 
 def _spoken(answer: Answer) -> str | None:

@@ -18,7 +18,9 @@ __all__ = ["NOBODY", "People", "Person"]
 MOST_TOKENS = 10_000
 MOST_ROUTES = 1_000
 
-_REFUSALS = frozenset({"forbidden", "bad_token", "expired_token", "bad_credentials", "locked"})
+_REFUSALS = frozenset(
+    {"forbidden", "bad_token", "expired_token", "bad_credentials", "no_credentials", "locked"}
+)
 
 
 class Person(NamedTuple):
@@ -49,13 +51,25 @@ class People:
         for token in login.tokens:
             self._issued.put(self._hasher.secret(token), person)
 
-    def accepted(self, door: str, brought: Credentials, verdict: Verdict) -> Person:
-        """Whom the application accepted with these credentials at *door*; then learn from it."""
+    def accepted(self, door: str | None, brought: Credentials, verdict: Verdict) -> Person:
+        """Whom the application accepted with these credentials at *door*; then learn from it.
+
+        None is a door that the application does not know: whatever is refused there teaches
+        nothing, or made-up paths could push out what is known.
+        """
         person = self._accepted(door, brought, verdict)
-        self._learn(door, brought, verdict)
+        if door is not None:
+            self._learn(door, brought, verdict)
         return person
 
-    def _accepted(self, door: str, brought: Credentials, verdict: Verdict) -> Person:
+    def guards(self, door: str | None) -> bool:
+        """Whether somebody was refused here, and nobody ever let in without credentials."""
+        if door is None:
+            return False
+        let_in, refused = self._doors.get(door, (0, 0))
+        return bool(refused and not let_in)
+
+    def _accepted(self, door: str | None, brought: Credentials, verdict: Verdict) -> Person:
         if brought.secret is None:
             return NOBODY
         known: Person | None = self._issued.get(self._hasher.secret(brought.secret))
@@ -64,16 +78,11 @@ class People:
             if claims is None:
                 return known
             return Person(known.name, (*known.names, *claims.names), claims.role, claims.tenant)
-        if verdict.outcome != "success" or not self._guards(door):
+        if verdict.outcome != "success" or not self.guards(door):
             return NOBODY
         if claims is not None and claims.subject:
             return Person(claims.subject, claims.names, claims.role, claims.tenant)
         return Person(brought.name, (brought.name,)) if brought.name else NOBODY
-
-    def _guards(self, door: str) -> bool:
-        """Whether somebody was refused here, and nobody ever let in without credentials."""
-        let_in, refused = self._doors.get(door, (0, 0))
-        return bool(refused and not let_in)
 
     def _learn(self, door: str, brought: Credentials, verdict: Verdict) -> None:
         let_in, refused = self._doors.get(door, (0, 0))

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import unquote_plus
 
 from msgspec.structs import replace
 
@@ -118,10 +119,11 @@ class Reader:
             answer = bodies.json(given_out, cut=seen.cut_out or cut_out) if given_out else None
         verdict = self._verdict(seen, brought, answer)
         route = seen.route or seen.path
-        login = self._login(seen, route, brought, asked, answer, given_out, verdict, out)
+        door = f"{seen.method} {route}" if seen.routed is not False else None
+        login = self._login(seen, door, brought, asked, answer, given_out, verdict, out)
         if login is not None:
             verdict = _of_login(verdict, login, seen.context.login is not None)
-        person = self._person(seen, f"{seen.method} {route}", brought, verdict, login)
+        person = self._person(seen, door, brought, verdict, login)
         objects = self._objects(seen, answer, verdict)
         facts = self._facts(seen, head, brought, person, login)
         tags = _tags(seen, brought, person, objects, verdict)
@@ -171,13 +173,16 @@ class Reader:
         if told.outcome is None:
             told = status
         if told.outcome == "failure":
+            if told.words and told.reason and _echoed(seen, told.reason):
+                told = told._replace(reason=None, words=None)
+                status = verdicts.by_status(seen.status)
             told = told._replace(reason=told.reason or status.reason)
         return _unauthenticated(seen, brought, told) if seen.status == 401 else told
 
     def _login(
         self,
         seen: Seen,
-        route: str,
+        door: str | None,
         brought: Credentials,
         asked: Any,
         answer: Any,
@@ -186,7 +191,7 @@ class Reader:
         out: Mapping[str, str],
     ) -> Login | None:
         if brought.method == "basic":
-            return self._basic_login(brought, verdict, seen.status)
+            return self._basic_login(seen, door, brought, verdict)
         asked_for = given(asked) if asked is not None else None
         told = seen.context.login
         login: Login | None = None
@@ -196,29 +201,42 @@ class Reader:
             text = "" if answer is not None else b"".join(given_out).decode("utf-8", "replace")
             location, cookies = out.get("location", ""), out.get("set-cookie", "")
             seen_answer = Answer(seen.status, answer, text, cookies, location)
+            own = _texts_of(seen, asked, brought)
             login = self._logins.judge(
-                route, seen.path, seen.method, asked_for, verdict, seen_answer
+                seen.route or seen.path, seen, asked_for, verdict, seen_answer, own
             )
         if login is not None and login.success:
             self._people.issued(login)
         return login
 
-    def _basic_login(self, brought: Credentials, verdict: Verdict, status: int) -> Login | None:
-        """Basic authentication comes with each request: its first success is the login."""
+    def _basic_login(
+        self, seen: Seen, door: str | None, brought: Credentials, verdict: Verdict
+    ) -> Login | None:
+        """Basic authentication comes with each request: its first success is the login.
+
+        If it was one: whoever is let in anyway may bring any name.
+        """
         if brought.name is None or brought.secret is None:
             return None
         mark = self._hasher.secret(brought.secret)
-        if status == 401:
+        if seen.status == 401:
             new = self._basic.get(f"failed {brought.name}") != mark
             self._basic.put(f"failed {brought.name}", mark)
             return Login(False, brought.name, new)
-        if verdict.outcome != "success" or self._basic.get(brought.name) == mark:
+        told = seen.user[0] if isinstance(seen.user, tuple) else seen.user
+        believed = brought.name in (told, seen.context.user) or self._people.guards(door)
+        if verdict.outcome != "success" or not believed or self._basic.get(brought.name) == mark:
             return None
         self._basic.put(brought.name, mark)
         return Login(True, brought.name, None)
 
     def _person(
-        self, seen: Seen, door: str, brought: Credentials, verdict: Verdict, login: Login | None
+        self,
+        seen: Seen,
+        door: str | None,
+        brought: Credentials,
+        verdict: Verdict,
+        login: Login | None,
     ) -> Person:
         """Who the application says, or shows, that it is."""
         shown = self._people.accepted(door, brought, verdict)
@@ -441,6 +459,24 @@ class Reader:
             if value is not None:
                 changes[name] = self._hasher.secret(str(value)) if how == "hash" else None
         return replace(event, **changes) if changes else event
+
+
+def _echoed(seen: Seen, reason: str) -> bool:
+    """Whether the words that give *reason* may be the client's own, sent back.
+
+    Whoever asks for ``/product/invalid token`` and is told that there is none was refused nothing.
+    """
+    own = unquote_plus(f"{seen.path} {seen.query.decode('utf-8', 'replace')}"[:4096])
+    given = b" ".join(seen.body_in)[:4096].decode("utf-8", "replace")
+    return verdicts.speaks_of(reason, own) or verdicts.speaks_of(reason, given)
+
+
+def _texts_of(seen: Seen, asked: Any, brought: Credentials) -> list[str]:
+    """What the client sent itself, which an answer may hand back."""
+    texts = [value for _, _, value in bodies.leaves(asked) if isinstance(value, str)]
+    texts.append(unquote_plus(f"{seen.path} {seen.query.decode('utf-8', 'replace')}"))
+    texts += [brought.secret] if brought.secret else []
+    return texts
 
 
 def _unauthenticated(seen: Seen, brought: Credentials, told: Verdict) -> Verdict:

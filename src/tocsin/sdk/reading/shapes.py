@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tocsin.sdk.reading.tokens import Recent
 from tocsin.sdk.reading.words import (
+    ENVELOPE,
     ERRORS,
     FLAGS,
     NUMBERS,
@@ -37,6 +38,7 @@ class Shape(Struct, frozen=True):
     errors: tuple[str, ...] = ()  #: by being there
     numbers: tuple[str, ...] = ()  #: by a number of HTTP's
     states: tuple[str, ...] = ()  #: by a word
+    content: tuple[str, ...] = ()  #: that an answer about the request alone does not have
     wrappings: tuple[str, ...] = ()  #: under which there may be another object that does
     ids: tuple[str, ...] = ()  #: that hold the object's id, the likeliest first
     named: tuple[tuple[str, str], ...] = ()  #: (folded, key) of those that end as an id does
@@ -81,6 +83,7 @@ def _read(keys: tuple[str, ...]) -> Shape:
         among(ERRORS),
         among(NUMBERS),
         among(STATES),
+        tuple(key for fold, key in plain if fold not in ENVELOPE),
         among(WRAPPINGS),
         tuple(name for name in _IDS if name in keys),
         tuple((fold, key) for fold, key in plain if fold.endswith(_NAMED)),

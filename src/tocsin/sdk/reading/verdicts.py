@@ -23,6 +23,7 @@ __all__ = [
     "reason_of",
     "refusal",
     "said_in",
+    "speaks_of",
 ]
 
 
@@ -45,7 +46,7 @@ _BY_STATUS = {
     401: "bad_credentials",
     403: "forbidden",
     404: "not_found",
-    405: "forbidden",
+    405: "not_found",
     409: "conflict",
     422: "validation",
     423: "locked",
@@ -78,6 +79,8 @@ def by_body(body: Any, shapes: Shapes) -> Verdict:
     ('failure', 'forbidden')
     >>> by_body({"status": "shipped", "items": []}, Shapes())
     Verdict(outcome=None, reason=None, source=None, words=None)
+    >>> by_body({"id": 7, "status": "failed"}, Shapes()).outcome is None  # an order's state
+    True
     """
     if type(body) is list:
         # A batch of GraphQL or JSON-RPC answers: as bad as the worst of the first few.
@@ -107,17 +110,24 @@ def by_body(body: Any, shapes: Shapes) -> Verdict:
 
 
 def _is_rpc(item: dict[str, Any]) -> bool:
-    return "errors" in item or "jsonrpc" in item or "error" in item
+    return "jsonrpc" in item or _GRAPHQL.issuperset(item)
+
+
+_GRAPHQL = frozenset({"data", "errors", "extensions"})
 
 
 def _outcome(body: Mapping[str, Any], shape: Shape) -> str | None:
     """What the keys that tell an outcome say; the surest kind first."""
+    if "jsonrpc" in body:
+        return "failure" if _is_error(body.get("error")) else "success"
+    for key in shape.content:
+        if not _is_empty(body[key]):  # it is about a thing
+            return "success" if any(_flag(key, body[key]) for key in shape.flags) else None
     for key in shape.flags:
-        value = body[key]
-        if value is True or value is False:
-            return "success" if value else "failure"
+        if (flag := _flag(key, body[key])) is not None:
+            return "success" if flag else "failure"
     for key in shape.errors:
-        if _is_error(body[key]):
+        if _is_error(body[key]) and not _is_partial(body):
             return "failure"
     for key in shape.numbers:
         if _is_failing(body[key]):
@@ -126,6 +136,31 @@ def _outcome(body: Mapping[str, Any], shape: Shape) -> str | None:
         if (said := _said(body[key])) is not None:
             return said
     return None
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or value == [] or value == {}
+
+
+def _flag(key: str, value: Any) -> bool | None:
+    """Yes or no, in the ways that APIs write it."""
+    if value is True or value is False:
+        return bool(value)
+    if key.lower() == "status":  # of which 0 is a success to some and a failure to others
+        return None
+    if type(value) is str:
+        return {"true": True, "yes": True, "false": False, "no": False}.get(value.lower())
+    return {0: False, 1: True}.get(value) if type(value) is int else None
+
+
+def _is_partial(body: Mapping[str, Any]) -> bool:
+    """Whether GraphQL gave some of what was asked for, and an error for the rest."""
+    data = body.get("data")
+    return (
+        type(data) is dict
+        and type(body.get("errors")) is list
+        and any(not _is_empty(value) for value in data.values())
+    )
 
 
 def _is_error(value: Any) -> bool:
@@ -205,6 +240,12 @@ def reason_of(words: str) -> str | None:
     """
     text = words[:512].replace("_", " ")
     return next((reason for reason, pattern in REASONS if pattern.search(text)), None)
+
+
+def speaks_of(reason: str, text: str) -> bool:
+    """Whether *text* has words for this class of failure."""
+    plain = text.replace("_", " ")
+    return any(name == reason and pattern.search(plain) for name, pattern in REASONS)
 
 
 def by_failure(failure: Failure | None, status: int) -> Verdict:

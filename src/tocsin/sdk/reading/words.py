@@ -10,6 +10,7 @@ import re
 __all__ = [
     "CODES",
     "DISCRETE",
+    "ENVELOPE",
     "ERRORS",
     "FAILURES",
     "FLAGS",
@@ -96,10 +97,22 @@ FAILURES = _table(
 )  # fmt: skip
 
 #: Keys of an answer, in small letters, that tell an outcome: by a boolean, a word, a number, at all.
-FLAGS = ("success", "ok", "succeeded", "successful", "is_success", "issuccess", "valid")
-STATES = ("status", "result", "state", "outcome", "type", "response", "code")
+FLAGS = ("success", "ok", "succeeded", "successful", "is_success", "issuccess", "valid", "status")
+STATES = ("status", "result", "state", "outcome", "type", "code")
 NUMBERS = ("status", "code", "statuscode", "status_code", "httpcode", "http_status", "errorcode")
 ERRORS = ("error", "errors", "fault", "exception", "error_message", "errormessage", "error_code")
+#: Keys, folded, of an answer about the request.  One with another key in it, and something under
+#: that, is about a thing, and tells the thing's state: an order that failed is no failed request.
+ENVELOPE = frozenset(
+    (
+        "success ok succeeded successful issuccess valid status result state outcome type code statuscode httpcode httpstatus "
+        "errorcode errcode errno retcode error errors err fault exception errormessage errmsg errordescription erroruri message "
+        "messages msg detail details description title reason reasons cause info text hint help faultstring faultcode instance "
+        "path url method timestamp time date datetime requestid traceid correlationid transactionid data body payload response "
+        "meta version apiversion jsonrpc extensions stack trace violations docs documentationurl"
+    ).split()
+)  # fmt: skip
+
 #: Keys of the objects that many APIs wrap their answer in.
 WRAPPINGS = ("data", "result", "response", "body", "payload", "meta", "status")
 
