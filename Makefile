@@ -69,7 +69,7 @@ wheel-unit: $(VENV)/.dev ## pytest, on the wheel, with the sources out of the wa
 	cd $(AWAY) && $(WITH_APPS) PYTHONPATH=$(abspath $(AWAY))/installed $(abspath $(BIN))/pytest -q --durations=15 tests installed/tocsin
 
 faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an hour)
-	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults --timeout=7200
+	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults tests/sdk/test_delivery.py --timeout=7200
 
 bench: $(VENV)/.dev $(APPS)-bench/.apps ## measure; writes bench/report.json
 	$(BIN)/python -m bench

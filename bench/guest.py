@@ -52,8 +52,13 @@ def site() -> Any:
     async def items() -> dict[str, Any]:
         return answer
 
+    async def waiting(id: int) -> dict[str, Any]:  # noqa: A002
+        await asyncio.sleep(0.005)  # for a database
+        return {"id": id, "status": "ok"}
+
     app.get("/v1/orders/{id}")(order)
     app.get("/v1/items")(items)
+    app.get("/v1/waiting/{id}")(waiting)
     return app
 
 

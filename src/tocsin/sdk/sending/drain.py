@@ -28,16 +28,26 @@ from tocsin.sdk.seen import Seen
 from tocsin.sdk.sending.inbox import Inbox, Item
 from tocsin.sdk.sending.tally import Tally
 
-__all__ = ["PAUSE", "SLICE", "Drain", "Out", "Reading", "Where"]
+__all__ = ["SLICE", "Drain", "Out", "Reading", "Where", "pause"]
 
-#: Seconds of work before the interpreter is given away, and for how long.
-SLICE, PAUSE = 200e-6, 50e-6
+#: Seconds of work before the interpreter is given away.
+SLICE = 300e-6
+
+#: For how long it is, when so many things wait: a request rarely meets a slice as long as there is
+#: time, and the inbox does not run over when there is none.
+_PAUSES = ((500, 3e-3), (2_000, 300e-6))
+_SHORTEST = 50e-6
 
 #: Things that are read between two looks at the clock.
 _AT_ONCE = 4
 
 #: Seconds between two reports of loss.
 _GAPS = 1.0
+
+
+def pause(waiting: int) -> float:
+    """Seconds for which the application has the interpreter, when *waiting* things wait."""
+    return next((seconds for most, seconds in _PAUSES if waiting <= most), _SHORTEST)
 
 
 class Reading(Protocol):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Life", "warm"]
 
 #: Seconds between two looks into the inbox while things come in; then it sleeps until it is woken.
-_POLL, _AWAKE = 0.02, 1.0
+_POLL, _AWAKE = 0.05, 1.0
 
 #: Seconds between two looks whether a flush is done.
 _WATCH = 0.002
@@ -197,7 +197,7 @@ class Life:
             if self.tally.taken != taken:
                 awake_until = now + _AWAKE
             if more:
-                time.sleep(drain.PAUSE)
+                time.sleep(drain.pause(len(self.inbox)))
             elif now < awake_until:
                 self._read_bell.wait(_POLL)
             else:
