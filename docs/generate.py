@@ -19,8 +19,8 @@ from tocsin.detect import compile_rules, pack
 from tocsin.event import COLUMNS, VOCABULARY, Kind
 from tocsin.event.kinds import ARGUMENTS, GROUPS, LEVELS
 from tocsin.event.schema import DIALECTS
-from tocsin.intake import PARSERS
-from tocsin.intake.parsers import envelope, times
+from tocsin.intake import PARSERS, company
+from tocsin.intake.parsers import clients, envelope, times
 from tocsin.sdk.options import Options
 from tocsin.sdk.saying.log import Log
 from tocsin.sdk.saying.say import Said
@@ -141,7 +141,12 @@ def _parsers() -> str:
     for name in sorted(PARSERS):
         module = sys.modules[PARSERS[name].__module__]
         lines.append(f"| `{name}` | {(module.__doc__ or '').strip().splitlines()[0]} |")
-    for title, about in (("Envelopes", envelope), ("Times", times)):
+    for title, about in (
+        ("Logs of several programs", company),
+        ("Clients named in words", clients),
+        ("Envelopes", envelope),
+        ("Times", times),
+    ):
         words = (about.__doc__ or "").strip().replace("``", "`")
         lines += ["", f"## {title}", "", words]
     return "\n".join(lines)

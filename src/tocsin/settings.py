@@ -29,13 +29,31 @@ from platformdirs import user_config_dir, user_data_dir
 from tocsin.errors import SettingsError
 from tocsin.event import Severity
 
-__all__ = ["Channel", "Follow", "Loaded", "Settings", "Smtp", "Webhook", "load", "schema"]
+__all__ = [
+    "Channel",
+    "Follow",
+    "Loaded",
+    "Settings",
+    "Smtp",
+    "Webhook",
+    "default_data",
+    "is_zone",
+    "load",
+    "schema",
+]
 
 _PREFIX = "TOCSIN_"
 #: Never taken from the current directory.
 _NOT_HERE = ("kek_command", "kek_file")
 #: Names under the prefix that are no settings: a secret, and switches of our own tests and tools.
 _NOT_SETTINGS = frozenset({"KEK", "KEY", "URL", "CORPORA", "FAULTS", "NO_SKIPS", "DEBUG"})
+#: Options of a watched application, which may share its environment with us.  A test compares.
+_APPLICATION = frozenset(
+    "service env ca certificate certificate_key output format memory_bytes spool spool_bytes "
+    "batch_events batch_seconds timeout farewell heartbeat_seconds trusted_proxies "
+    "request_id_header return_request_id sample inspect inspect_bytes probe probe_bytes objects "
+    "hash_key personal".split()
+)
 
 
 class Follow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,6 +173,7 @@ class Loaded(Struct, frozen=True):
     origins: dict[str, str]  #: field -> "flag", "TOCSIN_LISTEN", "./tocsin.toml:3", "default"
     unknown: tuple[str, ...] = ()  #: variables that look like settings and are none, as messages
     left_out: tuple[str, ...] = ()  #: files, or settings in them, that are not obeyed, and why
+    application: tuple[str, ...] = ()  #: variables that only a watched application obeys
 
 
 def load(
@@ -179,11 +198,11 @@ def load(
     user_file = Path(user_config_dir("tocsin")) / "tocsin.toml" if user_file is None else user_file
 
     values: dict[str, Any] = {
-        "data": user_data_dir("tocsin"),
+        "data": default_data(),
         "kek_file": str(Path(user_config_dir("tocsin")) / "kek"),
     }
     origins = dict.fromkeys(Settings.__struct_fields__, "default")
-    variables, unknown = _from_environ(environ)
+    variables, unknown, application = _from_environ(environ)
     left_out: list[str] = []
     layers = [
         _from_file(user_file, left_out),
@@ -197,7 +216,13 @@ def load(
             origins[name] = origin
     _check_channels(values.get("channels", ()), origins["channels"])
     _check_follow(values.get("follow", ()), origins["follow"])
-    return Loaded(Settings(**_at_home(values, origins)), origins, unknown, tuple(left_out))
+    settings = Settings(**_at_home(values, origins))
+    return Loaded(settings, origins, unknown, tuple(left_out), application)
+
+
+def default_data() -> str:
+    """The vault's directory where none is set."""
+    return user_data_dir("tocsin")
 
 
 def schema() -> bytes:
@@ -280,18 +305,23 @@ def _without_key(
 
 def _from_environ(
     environ: Mapping[str, str],
-) -> tuple[dict[str, tuple[Any, str]], tuple[str, ...]]:
+) -> tuple[dict[str, tuple[Any, str]], tuple[str, ...], tuple[str, ...]]:
     found: dict[str, tuple[Any, str]] = {}
     unknown: list[str] = []
+    application: list[str] = []
     for variable, text in environ.items():
         if not variable.startswith(_PREFIX) or variable[len(_PREFIX) :] in _NOT_SETTINGS:
             continue
         name = variable[len(_PREFIX) :].lower()
         if name in Settings.__struct_fields__:
             found[name] = (_value_of(name, text), variable)
+        elif name in _APPLICATION:
+            application.append(
+                f"{variable}: an option of watched applications; the server has no such setting"
+            )
         else:
             unknown.append(f'{variable}: unknown setting "{name}"{_nearest(name)}')
-    return found, tuple(unknown)
+    return found, tuple(unknown), tuple(application)
 
 
 def _value_of(name: str, text: str) -> Any:
@@ -317,8 +347,38 @@ def _convert(name: str, value: Any, origin: str) -> Any:
         problem = str(error)
         raise SettingsError(
             f'{origin}: setting "{name}": {problem[:1].lower()}{problem[1:]}; '
-            "see `tocsin config schema`"
+            f"{_choices(problem, field.type) or 'see `tocsin config schema`'}"
         ) from error
+
+
+def _choices(problem: str, kind: Any) -> str:
+    """What would have been right where *problem* says that none of some values is given."""
+    found = re.fullmatch(r"Invalid enum value '(.*)'(?: - at `.*?(\w+)`)?", problem, re.DOTALL)
+    values = _values_at(msgspec.inspect.type_info(kind), found[2]) if found else []
+    if found is None or not values:
+        return ""
+    close = difflib.get_close_matches(found[1], values, n=1)
+    return f"""{f'did you mean "{close[0]}"? ' if close else ""}there are {", ".join(values)}"""
+
+
+def _values_at(info: msgspec.inspect.Type, name: str) -> list[str]:
+    """The values of the field *name* somewhere inside of a type, if it has some to choose from."""
+    match info:
+        case msgspec.inspect.Metadata():
+            return _values_at(info.type, name)
+        case msgspec.inspect.ListType():
+            return _values_at(info.item_type, name)
+        case msgspec.inspect.UnionType():
+            return next((v for one in info.types if (v := _values_at(one, name))), [])
+        case msgspec.inspect.StructType():
+            for field in info.fields:
+                if field.encode_name == name and isinstance(
+                    kind := _inner(field.type), msgspec.inspect.EnumType
+                ):
+                    return [str(member.value) for member in kind.cls]
+        case _:
+            pass
+    return []
 
 
 def _check_channels(channels: Sequence[Channel], origin: str) -> None:
@@ -373,14 +433,14 @@ def _check_follow(follow: Sequence[Follow], origin: str) -> None:
         place = f"{origin}: follow[{number}] ({one.path})"
         if not one.path:
             raise SettingsError(f"{place}: give a path")
-        if not _is_zone(one.tz):
+        if not is_zone(one.tz):
             raise SettingsError(
                 f'{place}: time zone "{one.tz}" is unknown; use a name such as Europe/Berlin, '
                 "or +02:00"
             )
 
 
-def _is_zone(name: str) -> bool:
+def is_zone(name: str) -> bool:
     """Whether *name* is an IANA name or a fixed offset of less than a day."""
     if name[:1] in ("+", "-"):
         return re.fullmatch(r"[+-]([01]\d|2[0-3])(:?[0-5]\d)?", name, re.ASCII) is not None

@@ -37,6 +37,18 @@ def test_counts_of_one_rule_add_up(finding: Make) -> None:
     assert incident.count == 27
 
 
+def test_an_incident_counts_at_least_the_events_that_it_names(finding: Make) -> None:
+    """What each rule alone counts may be less: they look at different events."""
+    others = finding(id="f2", rule="spray", count=3, evidence=(40, 41, 42))
+    (incident,) = grouped(finding(count=3, evidence=(1, 2, 3)), others)
+    assert (incident.count, len(incident.evidence)) == (6, 6)
+
+
+def test_an_incident_counts_events_where_a_finding_counts_values(finding: Make) -> None:
+    (incident,) = grouped(finding(count=4, events=60, evidence=(1, 2)))
+    assert incident.count == 60
+
+
 def test_another_kind_of_abuse_is_another_incident(finding: Make) -> None:
     assert len(grouped(finding(), finding(id="f2", owasp=("API8:2023",)))) == 2
 

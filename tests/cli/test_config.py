@@ -21,6 +21,8 @@ def out(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> s
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOCSIN_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("TOCSIN_KEK_FILE", str(tmp_path / "kek"))
 
 
 def test_show_says_where_each_setting_comes_from(
@@ -44,6 +46,7 @@ def test_show_leaves_secrets_out(capsys: pytest.CaptureFixture[str]) -> None:
 def test_validate_names_what_is_wrong(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TOCSIN_LISTEN", "127.0.0.1:0")
     out(capsys, "config", "validate")
     monkeypatch.setenv("TOCSIN_LISEN", "x")
     assert 'did you mean "listen"?' in out(capsys, "config", "validate", code=2)
@@ -53,3 +56,43 @@ def test_validate_names_what_is_wrong(
 
 def test_schema_is_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert "$defs" in json.loads(out(capsys, "config", "schema"))
+
+
+def test_a_variable_of_watched_applications_is_noted_and_no_fault(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOCSIN_LISTEN", "127.0.0.1:0")
+    monkeypatch.setenv("TOCSIN_SAMPLE", "0.1")
+    for command in ("show", "validate"):
+        with pytest.raises(SystemExit) as left:
+            main(["config", command])
+        assert left.value.code == 0
+        assert capsys.readouterr().err.startswith(
+            "note: TOCSIN_SAMPLE: an option of watched applications; the server has no such setting"
+        )
+
+
+def test_what_may_be_mistyped_is_noted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOCSIN_LISTEN", "127.0.0.1:0")
+    Path("rules").mkdir()
+    Path("rules/mine.yml").write_text(
+        "title: Mine\nlogsource: {category: request}\n"
+        "detection: {one: {client_pi: 192.0.2.1}, condition: one}\n"
+    )
+    Path("tocsin.toml").write_text('rules = ["rules"]\nfollow = [{path = "/nowhere/a*.log"}]\n')
+    stranger = 'rules/mine.yml:1: no column is called "client_pi"'
+    for command in (["config", "validate"], ["rules", "list"], ["rules", "test", "mine"]):
+        with pytest.raises(SystemExit) as left:
+            main(command)
+        assert left.value.code == 0
+        err = capsys.readouterr().err
+        assert f"note: {stranger}" in err
+        assert 'did you mean "client_ip"?' in err
+        assert ("note: follow /nowhere/a*.log: not there yet" in err) == (command[0] == "config")
+    with pytest.raises(SystemExit):
+        main(["doctor"])
+    said = capsys.readouterr().out
+    assert f"warn  rules        {stranger}" in said
+    assert "warn  follow       /nowhere/a*.log is not there yet" in said

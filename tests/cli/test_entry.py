@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +136,51 @@ def test_foreign_words_in_an_error_cannot_move_the_terminal() -> None:
     done = run("parse", "/nowhere/\x1b[2J\u202e.log")
     assert b"\x1b" not in done.stderr
     assert b"\\x1b[2J\\u202e" in done.stderr
+
+
+def test_choices_of_an_option_that_is_missing_stand_on_its_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert leave("incidents", "close", "inc-01") == 2
+    err = capsys.readouterr().err
+    assert "\\n" not in err
+    assert err.splitlines()[-1] == (
+        "Error: Missing option '--reason'. "
+        "Choose from: true_positive, benign, false_positive, duplicate"
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [("scan", "a.log"), ("parse", "a.log"), ("token", "create", "--source", "a")]
+)
+def test_a_time_zone_that_is_none_is_wrong_usage(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert leave(*command, "--tz", "Foo/Bar") == 2
+    assert "no time zone is called 'Foo/Bar'" in capsys.readouterr().err
+
+
+def test_a_length_of_time_in_words_is_answered_with_how_to_write_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for written, right in {"1hour": "1h", "30 minutes": "30m", "2 Days ago": "2d"}.items():
+        assert leave("search", "--data", str(tmp_path), "--since", written) == 2
+        assert f"did you mean {right}?" in capsys.readouterr().err
+
+
+def test_a_door_that_is_away_is_told_with_the_cause_and_not_waited_for_longer_than_asked(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("a line\n")
+    with socket.socket() as taken:  # bound, and listening to nobody
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        began = time.monotonic()
+        assert leave("send", str(log), "--to", url, "--key", "k", "--timeout", "0.5") == 1
+    assert time.monotonic() - began < 5
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == f"{url}: connection refused; trying again for 0.5 s, Ctrl-C to end"
+    assert "within 0.5 s (connection refused)" in last
+    assert leave("send", "--help") == 0
+    assert "--timeout SECONDS" in capsys.readouterr().out

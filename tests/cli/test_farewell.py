@@ -26,6 +26,7 @@ DONE = Status(
     generation="g",
     rotating=False,
     quarantined=(),
+    locked=(),
     recovery=Recovery(rows=0, torn_bytes=0, lost_rows=0, damaged=(), seconds=0.0),
 )
 

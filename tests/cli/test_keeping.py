@@ -216,11 +216,12 @@ def test_incidents_can_be_worked_on_without_a_running_tocsin(tocsin: Run, tmp_pa
         json.loads(x)["message"]
         for x in tocsin("search", "kind:authz_admin", "--json")[0].splitlines()
     ]
+    # Whom it is about stands where a table shows it.
     assert done == [
-        "suppression lifted",
-        "suppression made",
-        "incident closed",
-        "incident acknowledged",
+        f"suppression lifted: {made['id']}",
+        f"suppression made: {made['id']} of r",
+        f"incident closed: {incident} as false_positive",
+        f"incident acknowledged: {incident}",
     ]
 
 
@@ -228,9 +229,9 @@ def test_every_decision_prints_what_came_of_it_as_json(tocsin: Run, tmp_path: Pa
     tocsin("token", "create", "--source", "edge")
     incident = incident_in(tmp_path)
 
-    def did(*words: str) -> Any:
+    def did(*words: str, said: str = "") -> Any:
         out, err = tocsin(*words, "--json")
-        assert err == ""
+        assert said in err if said else err == ""
         return json.loads(out)
 
     assert did("incidents", "ack", incident, "--note", "mine")["status"] == "acknowledged"
@@ -239,9 +240,15 @@ def test_every_decision_prints_what_came_of_it_as_json(tocsin: Run, tmp_path: Pa
     )
     closed = did("incidents", "close", incident, "--reason", "benign")
     assert (closed["id"], closed["close_reason"]) == (incident, "benign")
-    made = did("incidents", "suppress", "--rule", "r", "--for", "1h", "--reason", "tuning")
+    suppress = ("incidents", "suppress", "--for", "1h", "--reason", "tuning")
+    made = did(*suppress, "--rule", "r", said="no rule 'r' is loaded here")
     assert made["reason"] == "tuning"
-    assert did("incidents", "lift", made["id"]) == {"id": made["id"], "lifted": True}
+    beginning = made["id"][:8]
+    assert did("incidents", "lift", beginning) == {"id": made["id"], "lifted": True}
+    whole = "7d85d464-b59a-455a-99bd-82dbb139350e"
+    assert did(*suppress, "--rule", whole[:8])["rule"] == whole
+    _, err = tocsin(*suppress, "--entity", "clientip=192.0.2.7", code=2)
+    assert "no entity is a 'clientip'; did you mean client_ip?" in err
     (key,) = [json.loads(x) for x in tocsin("token", "list", "--json")[0].splitlines()]
     assert did("token", "revoke", key["id"]) == {"id": key["id"], "revoked": True}
     assert "there is nothing in it" in tocsin("incidents", "comment", incident, " ", code=2)[1]
@@ -427,3 +434,32 @@ def test_measuring_names_each_step(tocsin: Run) -> None:
     steps = [json.loads(x) for x in out.splitlines()]
     assert len(steps) >= 5
     assert all(step["per_second"] > 0 for step in steps)
+
+
+def test_evidence_says_how_much_of_it_is_not_shown(tocsin: Run, tmp_path: Path) -> None:
+    for n in range(20):
+        tocsin("token", "create", "--source", f"edge-{n}")
+    engine = open_catalog(tmp_path / "data" / "catalog.db")
+    finding = Finding(
+        id="f1", rule="r", title="Many keys", severity=Severity.HIGH,
+        entity=Entity("user", "ann"), first_seen=1, last_seen=2, count=30,
+        reason="thirty keys", evidence=tuple(range(20)),
+    )  # fmt: skip
+    (change,) = Desk(engine, box_of(tmp_path)).take([finding])
+    engine.dispose()
+    out, _ = tocsin("incidents", "show", change.incident.id)
+    lines = out.splitlines()
+    gap = lines.index("           ... 18 more")
+    assert "\n  events   30\n" in out
+    assert [line.split()[0] for line in lines[gap - 8 : gap]] == [str(n) for n in range(8)]
+    assert [line.split()[0] for line in lines[gap + 1 : gap + 5]] == ["16", "17", "18", "19"]
+
+
+def test_search_in_a_pipe_is_a_header_and_cells_between_tabs(tocsin: Run) -> None:
+    tocsin("token", "create", "--source", "edge")
+    out, _ = tocsin("search", "")
+    header, row = out.splitlines()
+    assert header.split("\t")[:2] == ["time", "kind"]
+    assert row.split("\t")[1] == "authn_token_created"
+    assert row.split("\t")[-1].endswith(" for edge")
+    assert tocsin("search", "", "--count")[0] == "1\n"

@@ -334,3 +334,28 @@ def test_why_a_rule_is_refused_is_a_sentence(tmp_path: Path, tocsin: Run) -> Non
     (tmp_path / "b.yml").write_text(rule.replace("CONDITION", "a | count() > 5"))
     _, err = tocsin("rules", "list", "--rules", str(tmp_path / "b.yml"), code=1)
     assert b"pySigma does not support" in err
+
+
+def test_what_is_said_of_an_incident_adds_up(tmp_path: Path, tocsin: Run) -> None:
+    log = tmp_path / "access.log"
+    log.write_text("".join(attack()))
+    text = tocsin("scan", str(log), code=3)[0].decode()
+    (counted,) = re.findall(r"^  events   (?:at least )?(\d+)", text, re.MULTILINE)
+    (left,) = re.findall(r"^ +\.\.\. (\d+) more$", text, re.MULTILINE)
+    assert len(re.findall(rf"{re.escape(str(log))}:\d+$", text, re.MULTILINE)) == 6
+    assert (int(counted), int(left)) == (30, 24)
+
+
+def test_an_incident_of_few_events_names_each_and_no_more(tmp_path: Path, tocsin: Run) -> None:
+    log = tmp_path / "access.log"
+    log.write_text("".join(line(n, path="/.git/config", agent="Nikto/2.5.0") for n in range(4)))
+    text = tocsin("scan", str(log), code=3)[0].decode()
+    assert "\n  events   4" in text
+    assert len(re.findall(r"access\.log:\d+$", text, re.MULTILINE)) == 4
+    assert " more" not in text
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path, tocsin: Run) -> None:
+    (tmp_path / "empty.log").touch()
+    _, err = tocsin("scan", str(tmp_path / "empty.log"))
+    assert f"{tmp_path}/empty.log: it is empty; nothing was looked at".encode() in err

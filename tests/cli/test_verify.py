@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,10 +88,28 @@ def test_the_noted_public_key_is_compared_and_may_come_through_a_pipe(
     assert "noted elsewhere" in tocsin("verify", "--data", "data", "--vkey", "vkey", code=3)[0]
 
 
-def test_another_epoch_key_is_tampering_and_not_passed_over(tocsin: Run, tmp_path: Path) -> None:
+def test_a_key_that_does_not_fit_is_no_tampering_and_says_both_that_it_may_mean(
+    tocsin: Run, tmp_path: Path
+) -> None:
     (tmp_path / "key").write_text("00" * 32)
-    out, _ = tocsin("verify", "--data", "data", "--epoch-key", "key", code=3)
-    assert "another epoch key" in out
+    out, err = tocsin("verify", "--data", "data", "--epoch-key", "key", code=2)
+    assert out.startswith("KEY DOES NOT FIT  grade T0")
+    assert "TAMPERED" not in out
+    assert "either it is not this vault's first epoch key, or the record was rewritten" in err
+    assert "if it is the very key" in err
+    out, _ = tocsin("verify", "--data", "data", "--epoch-key", "key", "--json", code=2)
+    facts = json.loads(out)
+    assert (facts["verdict"], facts["grade"], facts["problems"]) == ("misfit", "T0", [])
+
+
+def test_each_check_says_what_it_looks_at_in_the_output_and_in_the_help(tocsin: Run) -> None:
+    out, _ = tocsin("verify", "--data", "data")
+    rules = json.loads(tocsin("verify", "--data", "data", "--json")[0])["rules"]
+    help_, _ = tocsin("verify", "--help")
+    meanings = dict(re.findall(r"^  (V\d+|files|keys) +([^:\n]+): \S", out, re.MULTILINE))
+    assert set(meanings) == set(rules)
+    for rule, meaning in meanings.items():
+        assert re.search(rf"^ +{rule} +{re.escape(meaning)}$", help_, re.MULTILINE)
 
 
 def test_a_vault_of_which_only_keys_are_left_is_tampered_and_not_missing(
@@ -113,3 +132,14 @@ def test_names_that_are_no_text_are_told_as_json_too(tocsin: Run, tmp_path: Path
     out, _ = tocsin("verify", "--data", "data", "--json", code=3)
     assert json.loads(out)["problems"][0]["file"] == "segments/\\xff\\xfe.parquet"
     assert "\\xff\\xfe.parquet" in tocsin("verify", "--data", "data", code=3)[0]
+
+
+def test_without_the_key_one_is_told_which_is_wanted_and_what_can_be_done_without_it(
+    tocsin: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TOCSIN_KEK_FILE", str(tmp_path / "elsewhere"))
+    said = " ".join(tocsin("verify", "--data", "data", code=1)[1].split())
+    assert "elsewhere: cannot be read" in said
+    assert re.search("key-encryption key [0-9a-f]{16} is wanted", said)
+    assert "tocsin verify --no-key" in said
+    assert "not checked: keys/*" in tocsin("verify", "--no-key", "--data", "data")[0]

@@ -24,6 +24,7 @@ from tocsin.detect.rule import (
     leaves,
 )
 from tocsin.detect.sigma import compile_rules
+from tocsin.detect.strangers import strangers
 from tocsin.event import Severity
 
 FULL = """\
@@ -428,3 +429,39 @@ def test_a_document_with_an_error_does_not_take_those_before_it_along() -> None:
     compiled = compile_rules([RuleFile("two.yml", f"{FULL}---\ntitle: [\n")])
     assert len(compiled.rules) == 1
     assert [p.line > 5 for p in compiled.problems] == [True]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("detction:", "detection"), ("logsorce:", "logsource"), ("conditon:", "condition")],
+)
+def test_a_mistyped_key_is_named_with_its_line_and_the_nearest(wrong: str, right: str) -> None:
+    text = (
+        "title: A\nlogsource:\n  category: request\n"
+        "detection:\n  one: {status: 401}\n  condition: one\n"
+    )
+    line = 1 + text[: text.index(f"{right}:")].count("\n")
+    said = problem_of(text.replace(f"{right}:", wrong))
+    assert said == f'bad.yml:{line}: unknown key "{wrong[:-1]}"; did you mean "{right}"?'
+
+
+def test_a_mistyped_correlation_is_named_too() -> None:
+    text = "title: A\ncorelation: {type: event_count, rules: [a]}\nlogsource: {category: request}\n"
+    assert 'unknown key "corelation"; did you mean "correlation"?' in problem_of(text)
+
+
+def test_a_field_that_neither_schema_nor_mapping_knows_is_told_and_no_problem() -> None:
+    def strange(source: str, field: str) -> list[str]:
+        text = (
+            f"title: A\nlogsource: {{{source}}}\ndetection: {{s: {{{field}: 1}}, condition: s}}\n"
+        )
+        rules = compile_rules([RuleFile("a.yml", text)])
+        assert not rules.problems
+        return [str(one) for one in strangers(rules)]
+
+    (said,) = strange("category: request", "client_pi")
+    assert said.startswith('a.yml:1: no column is called "client_pi", so it is looked for in')
+    assert said.endswith('did you mean "client_ip"?')
+    for field in ("client_ip", "cs-uri-stem", "c-useragent", "uri", "order.total"):
+        assert strange("category: request", field) == []
+    assert strange("product: aws", "eventName") == []  # a product's own fields are its own matter

@@ -400,3 +400,20 @@ def test_what_is_remembered_as_clean_is_bounded() -> None:
         redact("password=hunter2") == redact("password=hunter2") == "password=[redacted:password]"
     )
     assert "password=hunter2" not in room._CLEAN
+
+
+SUDO = "bob : TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND=/bin/ls"
+
+
+def test_where_sudo_was_called_is_no_password() -> None:
+    assert redact_line(SUDO) == SUDO
+    record = '{"TTY":"pts/0","PWD":"/home/bob","USER":"root","COMMAND":"/bin/ls"}'
+    assert redact_json(record) == record
+
+
+@pytest.mark.parametrize(
+    "text", ["UID=sa;PWD=/s3cret1", "TTY=a ; PWD=hunter2", "PWD=/s3cret1", "TTY=pts/0 PWD=/s3cret1"]
+)
+def test_a_password_of_that_name_is_one(text: str) -> None:
+    assert "[redacted:password]" in redact_line(text)
+    assert "[redacted:password]" in redact_json('{"PWD":"/s3cret1","UID":"sa"}')

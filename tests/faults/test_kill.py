@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-Sample = Callable[[Sequence[Any], float], Iterator[Any]]
+Sample = Callable[[Sequence[Any], int], Iterator[Any]]
 Check = Callable[[Path, Any], None]
 
 
@@ -18,7 +18,7 @@ def test_a_kill_at_any_call_loses_nothing(
     lives: Any, clean_points: list[Any], sample: Sample, check: Check
 ) -> None:
     killed = 0
-    for point in sample(clean_points, 12):
+    for point in sample(clean_points, 14):
         data = lives.new()
         told = lives.live(data, f"inject={point.kind}:signal=SIGKILL:when={point.n}")
         killed += told.last != "end"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-Sample = Callable[[Sequence[Any], float], Iterator[Any]]
+Sample = Callable[[Sequence[Any], int], Iterator[Any]]
 Check = Callable[[Path, Any], None]
 
 #: Calls that a disk may refuse.
@@ -25,7 +25,7 @@ def test_a_refused_call_is_said_survived_and_costs_nothing_that_was_acknowledged
     lives: Any, clean_points: list[Any], sample: Sample, check: Check, error: str
 ) -> None:
     refused = 0
-    for point in sample([p for p in clean_points if p.kind in REFUSED], 7):
+    for point in sample([p for p in clean_points if p.kind in REFUSED], 9):
         data = lives.new()
         told = lives.live(data, f"inject={point.kind}:error={error}:when={point.n}")
         refused += any(line.startswith(("refused", "failed", "not ")) for line in told.lines)
@@ -39,7 +39,7 @@ def test_a_disk_that_stays_full_acknowledges_nothing_more_and_harms_nothing(
     lives: Any, clean_points: list[Any], sample: Sample, check: Check
 ) -> None:
     writes = [p for p in clean_points if p.kind == "writev"]
-    for point in sample(writes, 5):
+    for point in sample(writes, 4):
         data = lives.new()
         told = lives.live(data, f"inject=writev,pwrite64:error=ENOSPC:when={point.n}+")
         assert not any(line.startswith("traceback") for line in told.lines), (point, told.lines)

@@ -676,3 +676,86 @@ def test_json_behind_a_syslog_header_is_read() -> None:
     assert (row["kind"], row["status"]) == ("request", 404)
     assert (row["host"], row["attributes"]) == ("web-1", {"program": "nginx"})
     assert row["tags"] == ["time_assumed"]
+
+
+@pytest.mark.parametrize(
+    ("line", "duration"),
+    [
+        ('{"Duration":1500}', 1500),
+        ('{"Duration":1.5}', None),
+        ('{"duration":1.5}', None),
+        ('{"duration":0.0012}', None),
+        ('{"DURATION":12}', None),
+        ('{"request_time":0.0012}', 1_200_000),
+        ('{"Request_Time":12}', None),
+        ('{"fields.duration_ms":1.5}', 1_500_000),
+    ],
+)
+def test_a_duration_is_read_only_where_its_unit_is_known(line: str, duration: int | None) -> None:
+    row = one(line, "json")
+    assert row.get("duration_ns") == duration
+    if duration is None:
+        assert row["attributes"] == json.loads(line)
+
+
+SSHD = "Nov 23 05:46:16 web-1 sshd[42]: "
+PAM = "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh "
+
+
+@pytest.mark.parametrize(
+    ("line", "user"),
+    [
+        (SSHD + "Failed password for invalid user admin from 203.0.113.7 port 4242 ssh2", "admin"),
+        (SSHD + "Failed password for root from 203.0.113.7 port 4242 ssh2", "root"),
+        (
+            SSHD + "Failed password for invalid user x from 1.2.3.4 port 1 ssh2 from 203.0.113.7 "
+            "port 4242 ssh2",
+            "x from 1.2.3.4 port 1 ssh2",
+        ),
+        (SSHD + "Invalid user x from 1.2.3.4 from 203.0.113.7 port 5", "x from 1.2.3.4"),
+        (SSHD + "Received disconnect from 203.0.113.7 port 5:11: x from 1.2.3.4 port 1 ssh2", None),
+        (
+            SSHD + "Connection closed by authenticating user root 203.0.113.7 port 5 [preauth]",
+            "root",
+        ),
+        (SSHD + PAM + "ruser= rhost=203.0.113.7  user=x rhost=1.2.3.4", None),
+        (
+            "[Thu Oct 13 12:24:49.88 2022] [core:error] [pid 10:tid 14] [client 203.0.113.7:5] no",
+            None,
+        ),
+        ("2026/11/23 05:46:16 [error] 31#31: *46 no, client: 203.0.113.7, server: _", None),
+    ],
+)
+def test_a_client_that_a_program_names_in_words_is_found(line: str, user: str | None) -> None:
+    row = one(line, "text")
+    assert (row["kind"], row["client_ip"], row.get("claimed_user")) == ("log", "203.0.113.7", user)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-11-23 05:46:16 INFO Failed password for x from 203.0.113.7 port 1 ssh2",
+        "2026-11-23 05:46:16 [INFO] [client 203.0.113.7:5] wrong password",
+        "search for from 203.0.113.7 port 1 ssh2",
+        "Failed password for x from 999.0.0.1 port 1 ssh2",
+        SSHD + PAM + "ruser=x rhost=203.0.113.7 rhost=198.51.100.1  user=root",
+        "2026/11/23 05:46:16 [error] 31#31: a, client: 203.0.113.7, server: _, client: 1.2.3.4",
+    ],
+)
+def test_an_address_that_a_client_may_have_written_is_nobodys(line: str) -> None:
+    row = one(line, "text")
+    assert not {"client_ip", "claimed_user", "user"} & row.keys()
+
+
+def test_who_was_let_in_is_a_user() -> None:
+    row = one(
+        SSHD + "Accepted publickey for bob from 203.0.113.7 port 5 ssh2: RSA SHA256:a", "text"
+    )
+    assert (row["user"], row["client_ip"]) == ("bob", "203.0.113.7")
+
+
+def test_a_status_that_is_none_is_told() -> None:
+    row = one('{"kind":"request","status":99999999999999}', "tocsin")
+    assert row["parse_error"] == "status: not a status of HTTP"
+    assert row["attributes"] == {"status": 99999999999999}
+    assert one('{"kind":"request","status":404}', "tocsin")["status"] == 404

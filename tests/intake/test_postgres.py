@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tocsin.intake import Origin, boundary, parse
+from tocsin.intake.admit import admit
 from tocsin.intake.parsers.pg_csv import NAMES
 
 NOW = 1_795_412_800 * 10**9
@@ -227,3 +229,20 @@ def test_an_endless_field_is_kept_as_it_came() -> None:
     row = parse(b'"' * 500_001, "pg_csv", ORIGIN, NOW).row(0, named=True)
     assert row["kind"] == "log"
     assert "csvlog" in row["parse_error"]
+
+
+@pytest.mark.parametrize("parser", ["pg_csv", "pg_json"])
+def test_the_lines_of_one_connection_can_be_joined(parser: str) -> None:
+    if parser == "pg_json":
+        line = (
+            '{"timestamp":"2026-11-23 05:46:22.750 UTC","pid":1,"session_id":"69b0a1c2.2a",'
+            '"error_severity":"LOG","message":"m"}'
+        )
+    else:
+        line = (
+            '2026-11-23 05:46:22.750 UTC,"u","d",42,"h:1",69b0a1c2.2a,3,"",2026-11-23 05:46:22 UTC,'
+            ',0,LOG,00000,"m",,,,,,,,,"","client backend",,0'
+        )
+    origin = Origin(source="db")
+    frame = admit(parse(line.encode(), parser, origin, NOW), origin).frame
+    assert json.loads(frame["attributes"][0])["backend_id"] == "69b0a1c2.2a"

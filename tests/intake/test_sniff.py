@@ -101,11 +101,29 @@ def test_a_format_that_was_named_is_not_asked_about() -> None:
     assert told((COMBINED, 9), ("\0\0\0", 9), named="kv") == ["kv", "kv"]
 
 
-def test_zeros_in_the_middle_do_not_end_a_stream_and_at_its_beginning_do() -> None:
+def test_zeros_do_not_end_a_stream_wherever_they_stand() -> None:
     assert told((COMBINED, 20), ("\0" * 99, 1)) == ["nginx", "nginx"]
     assert told(("words", 1), ("\0" * 99, 1), (EVENT, 1)) == ["text", "text", "tocsin"]
-    with pytest.raises(Malformed, match=r"binary|UTF-16"):
-        told(("\0" * 99, 1))
+    assert told(("\0" * 99, 1), (EVENT, 1)) == ["text", "tocsin"]
+    assert sniff(bytes(1 << 20) + COMBINED.encode()) == "nginx"
+
+
+@pytest.mark.parametrize("line", [COMBINED, EVENT, "2026-11-28 10:00:00 ERROR it broke"])
+@pytest.mark.parametrize(
+    "rubbish", [bytes(range(256)) * 400, b"PK\x03\x04" * 9, "words".encode("utf-16") * 99]
+)
+def test_a_line_of_a_log_is_read_whatever_else_is_in_the_chunk(line: str, rubbish: bytes) -> None:
+    assert sniff(rubbish + b"\n" + line.encode() + b"\n")
+    with pytest.raises(Malformed):
+        sniff(rubbish)
+
+
+def test_objects_that_cannot_be_decoded_are_json_all_the_same() -> None:
+    broken = '{"load":NaN}'
+    assert told((broken, 3)) == ["json"]
+    assert told((EVENT, 2), (broken, 1)) == ["tocsin", "tocsin"]
+    assert sniff(f"{broken}\n{EVENT}\n{broken}".encode()) == "tocsin"
+    assert sniff(b"{'level': 'info'}\n{words}") == "text"
 
 
 def test_a_line_cut_by_the_window_does_not_vote() -> None:
@@ -130,4 +148,4 @@ def test_what_is_no_text_is_refused_with_the_reason(head: bytes, says: str) -> N
 
 
 def test_hostile_json_does_not_stop_it() -> None:
-    assert sniff(b'{"a":' * 10_000) == "text"
+    assert sniff(b'{"a":' * 10_000) == "json"

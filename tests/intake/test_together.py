@@ -41,13 +41,15 @@ class Gate:
     def road(self) -> Road:
         return Road(parse=self.parse, admit=admit, sniff=sniff, parsers=("tocsin", "nginx", "text"))
 
-    def parse(self, data: bytes, parser: str, origin: Origin, observed: int) -> pl.DataFrame:
+    def parse(
+        self, data: bytes, parser: str, origin: Origin, observed: int, guessed: bool
+    ) -> pl.DataFrame:
         if data.startswith(b'{"first"'):
             self.begun.set()
             assert self.open.wait(20)
         else:
             self.parsed.append(data)
-        return parse(data, parser, origin, observed)
+        return parse(data, parser, origin, observed, guessed)
 
     def accept(
         self, batch: Batch, *, source: str, batch_id: str | None, content: bytes | None
@@ -138,9 +140,11 @@ def test_pushback_for_one_is_not_pushback_for_all() -> None:
 
 def test_a_failure_of_the_road_is_told_to_everybody() -> None:
     class Broken(Gate):
-        def parse(self, data: bytes, parser: str, origin: Origin, observed: int) -> pl.DataFrame:
+        def parse(
+            self, data: bytes, parser: str, origin: Origin, observed: int, guessed: bool
+        ) -> pl.DataFrame:
             if b"first" in data:
-                return super().parse(data, parser, origin, observed)
+                return super().parse(data, parser, origin, observed, guessed)
             raise ZeroDivisionError
 
     outcomes, _ = run([job(body("ann")), job(body("bob"))], Broken())
@@ -191,9 +195,11 @@ def test_a_group_of_bombs_is_not_inflated_at_once() -> None:
     class Counting(Gate):
         largest = 0
 
-        def parse(self, data: bytes, parser: str, origin: Origin, observed: int) -> pl.DataFrame:
+        def parse(
+            self, data: bytes, parser: str, origin: Origin, observed: int, guessed: bool
+        ) -> pl.DataFrame:
             self.largest = max(self.largest, len(data))
-            return super().parse(data, parser, origin, observed)
+            return super().parse(data, parser, origin, observed, guessed)
 
     gate = Counting()
     padded = body("ann")[:-2] + b',"message":"' + b"x" * (6 << 20) + b'"}\n'

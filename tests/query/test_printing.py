@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tocsin.errors import QueryError, UsageError
 from tocsin.event import Event, Kind
 from tocsin.event.batch import SCHEMA, from_events
-from tocsin.query import render
+from tocsin.query import TABLE_COLUMNS, render
 
 TIME = 1_790_000_000_123_000_000
 
@@ -106,12 +106,52 @@ def test_a_table_shows_the_usual_columns_without_being_told() -> None:
     assert row.split() == ["2026-09-21T14:13:20.123Z", "request", "ann", "200"]
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_time_and_an_address_are_whole_in_a_narrow_table(width: int) -> None:
+    asked = event(
+        user="ann",
+        client_ip="198.51.100.123",
+        method="POST",
+        path="/api/v1/" + "x" * 60,
+        status=401,
+    )
+    header, row = text([frame_of(asked)], "table", width=width).splitlines()
+    assert len(row) <= width
+    assert "2026-09-21T14:13:20.123Z" in row
+    assert "198.51.100.123" in row
+    assert ("method" in header) == (width == 120)
+
+
+def test_a_narrow_table_leaves_out_what_is_empty_first_unless_more_may_come() -> None:
+    frame = frame_of(event(message="incident closed: inc-0123456789ab"))
+    header, row = text([frame], "table", width=80).splitlines()
+    assert header.split() == ["time", "kind", "status", "message"]
+    assert row.endswith("inc-0123456789ab")
+    header, _ = text([frame], "table", width=80, arriving=True).splitlines()
+    assert "path" in header
+
+
+def test_columns_that_were_asked_for_are_never_left_out() -> None:
+    names = ["time", "user", "client_ip", "method", "path", "status", "message"]
+    header, _, _ = text([FULL], "table", width=40, columns=names).splitlines()
+    assert len(header.split()) == len(names)
+
+
+def test_cells_between_tabs_are_whole_and_of_the_columns_of_a_table() -> None:
+    frame = frame_of(event(user="a\tb", message="x" * 300))
+    header, row = text([frame], "tsv").splitlines()
+    assert header.split("\t") == list(TABLE_COLUMNS)
+    cells = row.split("\t")
+    assert (cells[2], cells[-1]) == ("a\\tb", "x" * 300)
+    assert text([], "tsv", columns=["user"]) == "user\n"
+
+
 def test_a_table_of_nothing_prints_nothing() -> None:
     assert text([], "table") == ""
 
 
 def test_wrong_forms_and_columns_are_refused_at_once() -> None:
-    with pytest.raises(UsageError, match='unknown form "yaml"; there are json, table, csv'):
+    with pytest.raises(UsageError, match='unknown form "yaml"; there are json, table, csv, tsv'):
         render([], "yaml")
     with pytest.raises(QueryError, match="did you mean status"):
         render([], "csv", columns=["statuz"])
@@ -126,13 +166,19 @@ hostile = st.text(max_size=12) | st.sampled_from(
 @given(
     st.lists(st.builds(event, user=hostile, message=hostile, path=hostile), min_size=1, max_size=5)
 )
-@pytest.mark.parametrize("form", ["json", "table", "csv"])
+@pytest.mark.parametrize("form", ["json", "table", "csv", "tsv"])
 def test_no_value_begins_a_line_or_moves_the_cursor(form: str, log: list[Event]) -> None:
     columns = ["seq", "user", "path", "message"]
     printed = text([frame_of(*log)], form, columns=columns)
     lines = printed.replace("\r\n", "\n").split("\n")
+    between = "" if form == "tsv" else "\t"  # of cells
+    assert all(line.count("\t") == len(columns) - 1 for line in lines[:-1]) or form != "tsv"
     assert len(lines) == len(log) + (1 if form == "json" else 2)
-    assert not [c for c in "".join(lines) if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")]
+    assert not [
+        c
+        for c in "".join(lines).replace("\t", between)
+        if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp")
+    ]
     if form == "json":
         assert [json.loads(line).get("user") for line in lines[:-1]] == [e.user for e in log]
     if form == "csv":

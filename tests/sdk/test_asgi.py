@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.sdk.recording import Recorder, asgi, scope
+from tests.sdk.requests import App
 
 from tocsin.sdk.context import current, identify
 from tocsin.sdk.harmless import mishaps
@@ -311,6 +312,83 @@ def look_for_route(route: str) -> Any:
 
 
 # Websockets.
+
+
+def called(name: str, *bases: type[BaseException]) -> type[BaseException]:
+    return type(name, bases or (Exception,), {})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        called("WebSocketDisconnect"),
+        called("MyOwn", called("WebSocketDisconnect")),
+        called("WebSocketDisconnected"),
+        called("ClientDisconnected", OSError),
+        called("StopConsumer"),
+    ],
+)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_clients_farewell_that_is_raised_is_no_failure(
+    error: type[Exception], grouped: bool
+) -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await receive()
+        raise ExceptionGroup("tasks", [error()]) if grouped else error()
+
+    recorder = Recorder()
+    with pytest.raises(ExceptionGroup if grouped else error):
+        asgi(
+            AsgiWatch(app, recorder.watching()),
+            [{"type": "websocket.disconnect", "code": 1000}],
+            type="websocket",
+        )
+    assert recorder.seen.failure is None
+    assert not recorder.seen.gone
+    events = App().take(recorder.seen)
+    assert [(event.kind, event.outcome) for event in events] == [("request", "unknown")]
+
+
+def test_a_farewell_that_the_server_does_not_take_any_more_is_no_failure_and_a_mistake_is() -> None:
+    mistake = ZeroDivisionError("in the end")
+
+    async def closes(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "websocket.close"})
+
+    async def fails(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        raise mistake
+
+    async def serve(app: Any, recorder: Recorder) -> None:
+        async def receive() -> Any:
+            return {"type": "websocket.disconnect", "code": 1000}
+
+        async def send(_message: Any) -> None:
+            raise RuntimeError("it is closed")
+
+        with pytest.raises((RuntimeError, ZeroDivisionError)):
+            await AsgiWatch(app, recorder.watching())(scope(type="websocket"), receive, send)
+
+    good, bad = Recorder(), Recorder()
+    asyncio.run(serve(closes, good))
+    asyncio.run(serve(fails, bad))
+    assert good.seen.failure is None
+    assert bad.seen.failure is not None
+    assert bad.seen.failure.message == "in the end"
+
+
+def test_a_body_that_broke_off_is_the_clients_doing() -> None:
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        await receive()
+        raise gone
+
+    recorder, gone = Recorder(), called("ClientDisconnect")
+    with pytest.raises(gone):
+        asgi(AsgiWatch(app, recorder.watching()), [{"type": "http.disconnect"}], method="POST")
+    assert recorder.seen.failure is None
+    assert recorder.seen.gone
 
 
 def test_a_websocket_is_one_request_from_handshake_to_farewell() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,52 @@ def test_a_path_is_what_redaction_says(path: str) -> None:
 @settings(max_examples=400)
 def test_a_query_is_what_redaction_says(query: str) -> None:
     assert Cleaner().query(query) == redact(query)
+
+
+LINK = "[redacted:token]"
+
+
+@pytest.mark.parametrize(
+    ("path", "clean_path"),
+    [
+        ("/reset/5f3a9c", f"/reset/{LINK}"),
+        ("/password-reset/confirm/aGVsbG8gd29ybGQx", f"/password-reset/confirm/{LINK}"),
+        ("/v1/verify/493027", f"/v1/verify/{LINK}"),
+        ("/verify/493027/done", f"/verify/{LINK}/done"),
+        ("/Reset/42/bx7-1f0a9/", f"/Reset/42/{LINK}/"),
+        ("/invite/0190a5b2-7e1c-7000-8000-0123456789ab", f"/invite/{LINK}"),
+        ("/api/magic_link/QWxhZGRpbjpvcGVuIHNl", f"/api/magic_link/{LINK}"),
+        ("/activate/deadbeefdeadbeefdeadbeefdeadbeef", f"/activate/{LINK}"),
+    ],
+)
+def test_what_opens_an_account_is_cut_out_of_its_path(path: str, clean_path: str) -> None:
+    cleaner = Cleaner()
+    for _ in range(2):
+        assert cleaner.path(path) == clean_path
+        url = f"https://example.org{path}"
+        assert (
+            cleaner.url(f"{url}?code=1234&a=b")
+            == f"https://example.org{clean_path}?code={LINK}&a=b"
+        )
+        assert cleaner.query("a=b&code=493027&otp=1", path).startswith(
+            f"a=b&code={LINK}&otp=[redac"
+        )
+    assert cleaner.query("code=493027", "/orders") == "code=493027"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/invites/42",
+        "/reset/password",
+        "/verify/email",
+        "/reset",
+        "/confirm/step-2",
+        "/invite/v2/new",
+    ],
+)
+def test_a_path_that_only_leads_there_stays(path: str) -> None:
+    assert Cleaner().path(path) == path
 
 
 def test_secrets_are_cut_out_however_often_they_come() -> None:

@@ -39,7 +39,7 @@ from tocsin.errors import SettingsError
 from tocsin.event import Event, Kind
 from tocsin.sdk import client as module
 from tocsin.sdk.checks import FORMATS
-from tocsin.sdk.client import Client, configure, reset, the_client, use
+from tocsin.sdk.client import Client, at_once, configure, flush, reset, the_client, use
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.options import Options
 from tocsin.sdk.sending import inbox, lines
@@ -387,16 +387,20 @@ def nonsense(_event: Event) -> Any:
 
 
 @pytest.mark.parametrize("hook", [exits, fails, nonsense])
-def test_a_hook_that_fails_is_counted_and_the_event_goes_out_unchanged(
+def test_what_a_hook_fails_over_is_not_sent_since_it_may_hold_what_the_hook_takes_out(
     receiver: Receiver, client: MakeClient, hook: Any
 ) -> None:
     before = harmless.count
     made = client(before_send=hook)
     made.take(event(1))
     made.take(event(2))
-    assert made.flush(10)
-    assert numbers(receiver.stored) == [1, 2]
+    made.close()
+    assert numbers(receiver.stored) == []
     assert harmless.count == before + 2
+    assert sum(gap["why"]["hook_failed"] for gap in gaps(receiver)) == 2
+    there = [one["source_seq"] for one in receiver.stored]
+    assert len(set(range(1, max(there) + 1)) - set(there)) == 2  # each shows as a hole
+    assert receiver.stored[-1]["attributes"]["hook_failed"] == 2
 
 
 def test_a_hook_may_change_an_event_or_keep_it_back(receiver: Receiver, client: MakeClient) -> None:
@@ -988,6 +992,75 @@ def test_there_is_one_client_made_from_the_environment(one: None, receiver: Rece
     the_client().take(event(1))
     reset()
     assert numbers(receiver.stored) == [1]
+
+
+def test_who_says_something_first_does_not_wait_for_the_client_to_be_made(
+    one: None, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = threading.Event()
+    usual = module._the.make
+
+    def slowly(options: Options) -> Client:
+        assert made.wait(10)
+        return usual(options)
+
+    monkeypatch.setattr(module._the, "make", slowly)
+    began = time.perf_counter()
+    for n in range(1, 4):
+        at_once().take(event(n))
+    assert time.perf_counter() - began < 0.5
+    assert at_once() is not the_made()
+    made.set()
+    assert flush(10)
+    at_once().take(event(4))
+    assert at_once() is the_client()
+    reset()
+    assert numbers(receiver.stored) == [1, 2, 3, 4]
+
+
+def the_made() -> Client | None:
+    return module._the.client
+
+
+def test_what_waits_for_a_client_is_bounded_and_counted(
+    one: None, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST", 2)
+    monkeypatch.setattr(module._waiting, "start", lambda: None)
+    for n in range(1, 6):
+        at_once().take(event(n))
+    configure(service="orders")
+    reset()
+    assert numbers(receiver.stored) == [1, 2]
+    (gap,) = receiver.tagged("source_gap")
+    assert gap["attributes"] == {"lost": 3, "why": {"inbox_full": 3}}
+
+
+FIRST = """
+import os, sys, tocsin
+tocsin.log.authn_login_fail(user="joe")
+if sys.argv[1] == "fork":
+    child = os.fork()
+    if not child:
+        tocsin.log.authn_login_fail(user="child")
+        sys.exit()
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.parametrize("then", ["end", "fork"])
+def test_a_word_just_before_the_end_or_a_fork_is_said_once(
+    receiver: Receiver, environ: dict[str, str], then: str
+) -> None:
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FIRST, then],
+        env={**os.environ, **environ},
+        check=True,
+        timeout=30,
+    )
+    users = sorted(one["claimed_user"] for one in receiver.stored if "claimed_user" in one)
+    users += sorted(one["user"] for one in receiver.stored if "user" in one)
+    assert users == (["child", "joe"] if then == "fork" else ["joe"])
 
 
 def test_a_wrong_variable_is_a_warning_and_the_default(

@@ -618,6 +618,31 @@ def test_what_cannot_be_read_is_told_of_with_the_least_that_is_known(
     assert tags(event) == {"unreadable"}
 
 
+def test_what_cannot_be_read_still_says_who_it_is_from_as_far_as_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options: dict[str, Any] = {
+        "trusted_proxies": ("10.0.0.0/8",),
+        "personal": {"client_ip": "hash", "path": "drop"},
+    }
+    app = App(**options)
+    headers = {"x-forwarded-for": "203.0.113.5"}
+    whole = app("GET /orders/7", 403, headers=headers, peer="10.0.0.1")[0]
+
+    def broken(*_: object) -> None:
+        raise RecursionError("deep")
+
+    monkeypatch.setattr(app.reader, "_verdict", broken)
+    (event,) = app("GET /orders/7", 403, headers=headers, peer="10.0.0.1")
+    assert tags(event) == {"unreadable"}
+    assert (event.client_ip, event.path) == (whole.client_ip, None)
+    assert (event.client_ip or "").startswith("h:")
+    assert event.peer_ip == "10.0.0.1"
+    monkeypatch.setattr(app.reader._heads, "of", broken)
+    (event,) = app("GET /orders/7", 403, headers=headers, peer="10.0.0.1")
+    assert (event.client_ip, event.peer_ip) == (None, "10.0.0.1")  # the proxy is not the client
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),

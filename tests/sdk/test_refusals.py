@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tocsin.sdk.failures import FRAMES, failure_of
-from tocsin.sdk.watching.refusals import complaints_in, complaints_of
+from tocsin.sdk.refusals import complaints_in, complaints_of
 from tocsin.sdk.watching.serving import Serving
 
 

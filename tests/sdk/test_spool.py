@@ -321,6 +321,78 @@ def test_a_directory_that_others_may_read_is_refused(path: Path) -> None:
     assert not open_spool(path).keep(batch())
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o707])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_base_where_anybody_may_write_is_refused(
+    tmp_path: Path, path: Path, linked: bool, mode: int
+) -> None:
+    elsewhere = tmp_path / "elsewhere" if linked else path.parent
+    elsewhere.mkdir()
+    elsewhere.chmod(mode)
+    if linked:
+        path.parent.symlink_to(elsewhere)
+    assert not open_spool(path).keep(batch())
+    elsewhere.chmod(0o1777)  # as /tmp: nobody may rename what is another's
+    assert open_spool(path).keep(batch())
+
+
+@pytest.mark.parametrize("odd", ["link", "dangling", "directory", "pipe", "socket", "device"])
+def test_an_odd_lock_keeps_nothing_else_from_being_delivered(
+    tmp_path: Path, path: Path, odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = open_spool(path, NEIGHBOUR)
+    assert dead.keep(batch(boot=NEIGHBOUR))
+    dead.close()
+    lock = path / f"{BOOT}.lock"
+    if odd == "link":
+        (tmp_path / "file").touch()
+        lock.symlink_to(tmp_path / "file")
+    elif odd == "dangling":
+        lock.symlink_to(tmp_path / "nowhere")
+    elif odd == "directory":
+        lock.mkdir()
+    elif odd == "pipe":
+        os.mkfifo(lock)
+    elif odd == "socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            monkeypatch.chdir(path)  # a socket's path is short
+            listening.bind(lock.name)
+    else:
+        lock.symlink_to("/dev/full")
+    (path / f"{BOOT}-1~3.gz").write_bytes(gzip.compress(b"{}\n{}\n{}\n"))
+    heir = open_spool(path, THIRD)
+    for _ in range(3):
+        heir.adopt()
+    assert f"{NEIGHBOUR}-1" in [name for name, _ in drained(heir)]
+    assert heir._tally.disk_errors <= 1  # told once, not at each look
+    assert not heir._held.keys() - {THIRD}
+    assert heir.keep(batch(boot=THIRD))
+    heir.close()
+    assert open_spool(path, NEIGHBOUR).adopt() == 1
+
+
+def test_a_claim_that_fails_half_way_lets_go_of_its_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for boot in (BOOT, NEIGHBOUR):
+        dead = open_spool(path, boot)
+        assert dead.keep(batch(boot=boot))
+        dead.close()
+    heir = open_spool(path, THIRD)
+    whole = heir._of
+
+    def failing(boot: str) -> Iterator[str]:
+        if boot == BOOT:
+            raise OSError(errno.EIO, "the disk is ill")
+        return whole(boot)
+
+    monkeypatch.setattr(heir, "_of", failing)
+    assert heir.adopt() == 1
+    assert heir._tally.disk_errors == 1
+    monkeypatch.undo()
+    assert open_spool(path, "d" * 16).adopt() == 1
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 64 KiB."""

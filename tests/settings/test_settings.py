@@ -12,6 +12,7 @@ import pytest
 
 from tocsin.errors import SettingsError
 from tocsin.event import Severity
+from tocsin.sdk.options import Options
 from tocsin.settings import Follow, Loaded, Settings, Smtp, Webhook, load, schema
 
 
@@ -55,6 +56,26 @@ def test_an_unknown_variable_is_reported_but_stops_nothing(tmp_path: Path) -> No
     loaded = read(tmp_path, environ={"TOCSIN_LISEN": "x", "TOCSIN_KEY": "x", "OTHER": "y"})
     assert len(loaded.unknown) == 1
     assert 'did you mean "listen"?' in loaded.unknown[0]
+
+
+def test_a_variable_of_a_watched_application_is_known_as_such(tmp_path: Path) -> None:
+    loaded = read(tmp_path, environ={"TOCSIN_SAMPLE": "0.1", "TOCSIN_INSECURE": "true"})
+    assert (loaded.unknown, loaded.settings.insecure) == ((), True)
+    assert loaded.application == (
+        "TOCSIN_SAMPLE: an option of watched applications; the server has no such setting",
+    )
+    options = set(Options.__struct_fields__) - {"before_send"}
+    for name in options - set(Settings.__struct_fields__) - {"url", "key"}:
+        assert read(tmp_path, environ={f"TOCSIN_{name.upper()}": "1"}).unknown == (), name
+
+
+def test_a_value_that_is_none_of_some_is_answered_with_all_of_them(tmp_path: Path) -> None:
+    file = '[[channels]]\ntype = "webhook"\nurl = "https://h"\nsecret = "s"\nmin_severity = "hgh"\n'
+    with pytest.raises(SettingsError) as refused:
+        read(tmp_path, file=file)
+    assert str(refused.value).endswith(
+        'did you mean "high"? there are informational, low, medium, high, critical'
+    )
 
 
 @pytest.mark.parametrize(

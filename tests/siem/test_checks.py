@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ def held(place: Path) -> str:
 
 
 WRONG: dict[str, tuple[Callable[[Path], dict[str, object]], str]] = {
-    "an address that others reach": (lambda _: {"listen": "0.0.0.0:80"}, "say insecure"),
+    "an address that others reach": (lambda _: {"listen": "0.0.0.0:80"}, "say --insecure"),
     "no address": (lambda _: {"listen": "nowhere"}, "give HOST:PORT"),
     "rules that are not there": (lambda _: {"rules": ["/nonexistent"]}, "no such directory"),
     "a command that gives no key": (lambda _: {"kek_command": ["false"]}, "failed with status 1"),
@@ -76,14 +77,34 @@ def test_a_place_that_cannot_be_written_is_found(
     assert "the key-encryption key is to be made there" in second
 
 
-def test_a_door_that_is_taken_stops_up_and_is_no_fault_of_the_settings(tmp_path: Path) -> None:
+def test_a_door_that_is_taken_is_found_by_both(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = settings(tmp_path, listen=f"127.0.0.1:{other.getsockname()[1]}")
-        assert problems(taken) == []
+        (said,) = problems(taken)
+        assert said.endswith("taken by another program; name another with --listen HOST:PORT")
         with pytest.raises(TocsinError, match="taken by another program"):
             check(taken)
+
+
+def test_the_door_of_the_tocsin_that_the_settings_are_for_is_no_fault_of_theirs(up: Any) -> None:
+    here = {"TOCSIN_DATA": str(up.data), "TOCSIN_LISTEN": f"127.0.0.1:{up.port}"}
+    assert b"the settings are good" in up("config", "validate", **here).stderr
+    done = up("up", code=2, **here)
+    assert f"process {up.process.pid} serves {up.data} already".encode() in done.stderr
+
+
+def test_another_tocsin_at_the_door_is_named_with_its_process_if_that_can_be_known(
+    up: Any,
+) -> None:
+    there = f"127.0.0.1:{up.port}"
+    for command in (("config", "validate"), ("up",)):
+        done = up(*command, code=2, TOCSIN_DATA=str(up.home / "other"), TOCSIN_LISTEN=there)
+        assert b"is taken by another tocsin; name another with --listen" in done.stderr
+    demo = {"TOCSIN_DATA": f"{up.data}-demo", "TOCSIN_LISTEN": there}
+    done = up("config", "validate", code=2, **demo)
+    assert f"by the tocsin on {up.data} (process {up.process.pid})".encode() in done.stderr
 
 
 def test_validate_says_all_that_is_wrong_at_once(
@@ -99,6 +120,7 @@ def test_validate_says_all_that_is_wrong_at_once(
         main(["config", "validate"])
     err = capsys.readouterr().err
     assert left.value.code == 2
-    assert len(err.splitlines()) == 4
+    assert len(err.splitlines()) == 5
+    assert err.startswith("note: follow /a: not there yet\n")
     for words in ("insecure", "/nonexistent", "nope", "false"):
         assert words in err

@@ -77,7 +77,7 @@ def test_three_who_close_at_once_wait_for_each_other_and_one_does(settings: Sett
     assert json.loads(out)["close_reason"] == "benign"
     refused = [err for (_, err), code in done if code == 2]
     assert all(b"closed already" in err for err in refused)
-    assert len(events(settings, 'message:"incident closed"')) == 1
+    assert len(events(settings, 'message:~"^incident closed"')) == 1
     assert [n.action for n in incident_of(settings).notes] == ["opened", "closed"]
 
 

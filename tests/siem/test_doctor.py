@@ -257,6 +257,10 @@ def test_a_segment_that_was_set_aside_is_bad(vault: Path) -> None:
         tx.execute(segments.update().where(segments.c.first_seq == 0).values(quarantined="torn"))
     engine.dispose()
     (check,) = named(examine(loaded(vault)), "segments")
+    assert (check.state, "in place again" in check.says) == ("warn", True)
+    assert "takes back" in check.mend
+    min((vault / "segments").iterdir()).unlink()
+    (check,) = named(examine(loaded(vault)), "segments")
     assert (check.state, "set aside" in check.says) == ("bad", True)
 
 

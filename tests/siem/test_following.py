@@ -277,3 +277,28 @@ def test_an_archive_that_holds_something_else_is_read_and_the_loss_is_told(tmp_p
     assert [event.tags for event in told] == [("gap",)]
     following_unnamed(vault, log, told).step()
     assert len(told) == 1
+
+
+LINE = '203.0.113.7 - - [23/Nov/2026:05:46:16 +0000] "GET / HTTP/1.1" 200 8 "-" "curl"\n'
+
+
+@pytest.mark.parametrize("hole", [bytes(5000), bytes(2 << 20), bytes(range(256)) * 40])
+def test_lines_around_what_is_no_text_are_kept(tmp_path: Path, hole: bytes) -> None:
+    log = tmp_path / "app.log"
+    log.write_bytes(hole + b"\n" + b"2026-11-28 10:00:00 ERROR it broke\n" * 3)
+    vault, told = Vault(), list[Event]()
+    one = following_unnamed(vault, log, told)
+    one.step()
+    with log.open("ab") as file:
+        file.write(hole + b"\n" + b"2026-11-28 10:00:00 ERROR it broke\n" * 2)
+    one.step()
+    assert vault.lines.count("ERROR it broke") == 5
+    assert not told
+
+
+def test_requests_between_words_are_requests_when_they_are_followed(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    log.write_text((LINE + "2026-11-28 10:00:00 INFO hello\n") * 9)
+    vault = Vault()
+    following_unnamed(vault, log).step()
+    assert vault.lines == [None, "INFO hello"] * 9

@@ -22,7 +22,7 @@ CALM = Recovery(rows=0, torn_bytes=0, lost_rows=0, damaged=(), seconds=0.0)
 WELL = Status(
     next_seq=0, sealed_seq=0, waiting_rows=0, waiting_bytes=0, hot_rows=0, hot_bytes=0, jobs=0,
     batches_known=0, repeats=0, writing_failed=None, sealing_failed=None, sealer_restarts=0,
-    last_sealed_at=None, generation="", rotating=False, quarantined=(), recovery=CALM,
+    last_sealed_at=None, generation="", rotating=False, quarantined=(), locked=(), recovery=CALM,
 )  # fmt: skip
 
 
@@ -163,24 +163,43 @@ def test_what_detection_lost_leaves_a_trace_at_most_once_a_minute(
 
 
 GONE = "gone from the disk, with all events in them"
+LOCKED = "cannot be read until a key is back"
+RESTORE = "restore it from the backup"
+MENDED = "a bad byte was put right by what is signed"
 
 
 def test_a_start_tells_what_the_last_life_could_not(tmp_path: Path, catalog: sa.Engine) -> None:
     recovery = msgspec.structs.replace(
-        CALM, torn_bytes=7, lost_rows=3, damaged=("a.wal: torn (lost: 3 rows)",)
+        CALM,
+        torn_bytes=7,
+        lost_rows=3,
+        damaged=("a.wal: torn (lost: 3 rows)",),
+        unproved_rows=4,
+        mended=("log/checkpoint, 1 bytes",),
+        taken_back=("0",),
     )
     segment(catalog, "1", quarantined="in the last second of a life")
     for name in "2345":
         segment(catalog, name)
     (tmp_path / "segments").mkdir()
     (tmp_path / "segments" / "3.parquet").touch()
+    (tmp_path / "segments" / "4.parquet").touch()
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "seg.4.key").touch()
     found = list(found_at_start(tmp_path, recovery, catalog))
     assert [(n.tag, n.words) for n in found] == [
         ("unclean_stop", "7 bytes of an unfinished write were cut off"),
         ("record_damaged", "3 acknowledged events were lost"),
+        ("record_damaged", "4 events were in files whose keys are gone, and are lost"),
+        ("record_damaged", f"{MENDED}: log/checkpoint, 1 bytes"),
+        ("record_restored", "whole again, and taken back: 1 segment: 0.parquet"),
         ("record_damaged", "damaged and set aside: a.wal: torn (lost: 3 rows)"),
         ("record_damaged", "damaged and set aside earlier: 1 segment: 1.parquet"),
-        ("record_damaged", f"{GONE}: 3 segments: 2.parquet, 4.parquet, 5.parquet"),
+        ("record_damaged", f"{GONE}: 2 segments: 2.parquet, 5.parquet"),
+        (
+            "record_damaged",
+            f"{LOCKED}: 1 segment: 3.parquet, for want of keys/seg.3.key; {RESTORE}",
+        ),
     ]
 
 

@@ -84,6 +84,16 @@ def test_segments_that_are_gone_or_changed_and_forged_keys_are_told(tocsin: Any)
     tocsin.until(lambda: titles() >= wanted)
 
 
+def test_a_mistyped_key_of_the_auditor_rings_no_alarm(tocsin: Any) -> None:
+    tocsin.start()
+    send(tocsin)
+    (tocsin.home / "key").write_text("00" * 32)
+    done = tocsin.here("verify", "--epoch-key", "key", code=2)
+    assert b"either it is not this vault's first epoch key" in done.stderr
+    assert not tocsin.rows("search", "tags:record_tampered")
+    assert not tocsin.rows("incidents", "list")
+
+
 def test_what_is_set_aside_in_the_last_moment_is_told_in_it(tocsin: Any) -> None:
     tocsin.start(TOCSIN_EPOCH_SECONDS="1")
     send(tocsin)
@@ -122,3 +132,91 @@ def test_a_lost_catalog_is_noticed_and_comes_back(tocsin: Any) -> None:
     assert [n["text"] for n in again["notes"]][1:] == ["benign: a test", "and so it was"]
     assert tocsin.until(lambda: about_tocsin(tocsin))["title"] == "The catalog was lost"
     assert tocsin.post(attack.encode(), key, "text/plain")["accepted"] == 25  # the key is good
+
+
+def test_a_segment_that_is_put_back_as_doctor_says_is_found_and_proved_again(tocsin: Any) -> None:
+    tocsin.start(TOCSIN_EPOCH_SECONDS="1", TOCSIN_COMPACT_SECONDS="600")
+    send(tocsin)
+    tocsin.stop()
+    damaged = max((tocsin.data / "segments").iterdir(), key=lambda p: p.stat().st_size)
+    good = damaged.read_bytes()
+    flip(damaged, 0.3)
+    tocsin.start()
+    assert tocsin.here("search", "kind:request", "--json", code=1).stdout == b""
+    tocsin.stop()
+    assert not damaged.exists()
+    assert state(tocsin, "segments") == "bad"
+    assert b"TAMPERED" in tocsin.here("verify", code=3).stdout
+    damaged.write_bytes(good)
+    damaged.chmod(0o600)
+    assert state(tocsin, "segments") == "warn"
+    verified = tocsin.here("verify", code=4).stdout
+    assert verified.startswith(b"INTACT, WITH LOSSES")
+    assert b"so that no search finds them" in verified
+    tocsin.start()
+    assert b"whole again, and taken back: 1 segment: " in tocsin.log.read_bytes()
+    assert len(tocsin.rows("search", "kind:request", "--limit", "0")) == 20
+    assert len(tocsin.rows("search", "tags:record_restored")) == 1
+    assert state(tocsin, "segments") == "good"
+    assert tocsin.here("verify").stdout.startswith(b"INTACT  grade")
+
+
+def state(up: Any, name: str) -> str:
+    """What the doctor says of one thing."""
+    lines = up.here("doctor", "--json", code=None).stdout.splitlines()
+    (found,) = [c["state"] for c in map(json.loads, lines) if c["name"] == name]
+    return str(found)
+
+
+def test_a_missing_key_is_told_as_one_and_putting_it_back_suffices(tocsin: Any) -> None:
+    tocsin.start(TOCSIN_EPOCH_SECONDS="1", TOCSIN_COMPACT_SECONDS="600")
+    send(tocsin)
+    tocsin.stop()
+    segment = max((tocsin.data / "segments").iterdir(), key=lambda p: p.stat().st_size)
+    key = tocsin.data / "keys" / f"seg.{segment.stem}.key"
+    kept = key.read_bytes()
+    key.unlink()
+    tocsin.start()
+    assert b"cannot be read until a key is back" in tocsin.log.read_bytes()
+    err = tocsin.here("search", "kind:request", code=1).stderr
+    for words in (segment.name, key.name, "is missing", "put it back"):
+        assert words.encode() in err
+    assert b"damaged" not in err.replace(b"restore what is damaged", b"")
+    assert segment.exists()
+    assert state(tocsin, "keys") == "bad"
+    key.write_bytes(kept)
+    key.chmod(0o600)
+    assert len(tocsin.rows("search", "kind:request", "--limit", "0")) == 20
+    assert state(tocsin, "keys") == "good"
+    assert tocsin.here("verify").returncode == 0
+
+
+def test_lost_events_stand_at_the_head_of_a_verification(tocsin: Any) -> None:
+    tocsin.start(TOCSIN_EPOCH_SECONDS="60")
+    send(tocsin)
+    tocsin.stop(signal.SIGKILL)
+    (wal,) = (tocsin.data / "wal").iterdir()
+    (tocsin.data / "keys" / f"wal.{wal.stem[21:]}.key").unlink()
+    tocsin.start()
+    assert b"were in files whose keys are gone, and are lost" in tocsin.log.read_bytes()
+    tocsin.stop()
+    report = json.loads(tocsin.here("verify", "--json", code=4).stdout)
+    assert (report["verdict"], report["doubtful_rows"] >= 20) == ("lossy", True)
+    assert (
+        b"events may be lost, in files whose keys are gone" in tocsin.here("verify", code=4).stdout
+    )
+
+
+def test_one_bad_byte_in_the_log_stops_no_start_and_is_told(tocsin: Any) -> None:
+    tocsin.start()
+    send(tocsin)
+    tocsin.stop()
+    flip(tocsin.data / "log" / "checkpoint")
+    tocsin.start()
+    assert b"put right by what is signed: log/checkpoint" in tocsin.log.read_bytes()
+    tocsin.stop(signal.SIGKILL)
+    (tocsin.data / "log" / "checkpoint").write_bytes(b"?")
+    done = tocsin.here("up", code=1)
+    for words in (b"log/checkpoint: ", b"a copy of the very last state", b"tocsin verify"):
+        assert words in done.stderr
+    assert b"192.0.2.3" in tocsin.here("search", "kind:request", "--limit", "0").stdout

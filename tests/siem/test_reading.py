@@ -135,3 +135,19 @@ def test_what_is_no_log_is_refused_with_its_name(tmp_path: Path) -> None:
     name = write(tmp_path / "log", "hello\0\0\0\0")
     with pytest.raises(Malformed, match=r"/log: the input looks binary"):
         list(read_file(name))
+
+
+def test_null_bytes_in_an_archive_are_no_utf16(tmp_path: Path) -> None:
+    packed = tmp_path / "a.log.gz"
+    packed.write_bytes(gzip.compress(bytes(200_000)))
+    chunk = one(str(packed))
+    assert chunk.batch.frame["message"].to_list() == ["[200,000 null bytes]"]
+    assert chunk.unread == Flaws(1, 1, "200,000 null bytes were left out")
+
+
+def test_every_line_of_a_mixed_log_is_read_at_its_place(tmp_path: Path) -> None:
+    words = "2026-11-28 10:00:00,123 INFO hello"
+    chunk = one(write(tmp_path / "a.log", *[LINE, words, "", EVENT] * 9))
+    assert chunk.batch.frame["kind"].to_list() == ["request", "log", "log"] * 9
+    assert chunk.lines.tolist() == [n for n in range(1, 37) if n % 4 != 3]
+    assert chunk.unread == Flaws()

@@ -81,7 +81,7 @@ def test_the_unit_makes_a_first_start_and_writes_only_where_it_may(machine: Mach
         try:
             for line in up.stdout:
                 said.append(line)
-                if b"proves more (T2)" in line or line.startswith(b"tocsin: "):
+                if b"proves more with it" in line or line.startswith(b"tocsin: "):
                     break
         finally:
             up.terminate()

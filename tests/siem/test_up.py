@@ -54,7 +54,7 @@ def test_attacks_in_a_gateway_log_become_an_incident_that_people_can_work_on(up:
     up.here("incidents", "close", incident["id"], "--reason", "benign", "--note", "a test")
     (closed,) = up.rows("incidents", "list")
     assert (closed["status"], closed["close_reason"]) == ("closed", "benign")
-    decisions = up.rows("search", 'kind:authz_admin message:"incident closed"')
+    decisions = up.rows("search", 'kind:authz_admin message:~"^incident closed"')
     # Nobody who has the disk, but not the key, reads whom it is about.
     for file in (path for path in up.data.rglob("*") if path.is_file()):
         assert b"198.51.100.7" not in file.read_bytes(), file
@@ -79,6 +79,28 @@ def test_a_followed_file_is_read_on_after_a_restart_and_nothing_twice(tocsin: An
     tocsin.start("--follow", str(log))
     tocsin.until(lambda: len(tocsin.rows("search", "source:access.log path:/b")) == 2)
     assert len(tocsin.rows("search", "source:access.log")) == 5
+
+
+def test_the_greeting_lists_followed_files_and_says_which_is_not_there_yet(tocsin: Any) -> None:
+    there, missing = tocsin.home / "a.log", tocsin.home / "nowhere.log"
+    there.touch()
+    tocsin.start("--follow", str(there), "--follow", str(missing))
+    said = tocsin.log.read_text()
+    assert f"\n  follow   {there}\n           {missing}\n" in said
+    assert f"tocsin: not there yet: {missing}; it is followed from when it appears\n" in said
+    assert f"not there yet: {there}" not in said
+
+
+def test_the_greeting_names_the_data_directory_only_where_it_must(tocsin: Any) -> None:
+    tocsin.data = tocsin.home / ".local" / "share" / "tocsin"
+    if sys.platform != "linux":
+        pytest.skip("another default")
+    tocsin.start()
+    assert "--data" not in tocsin.log.read_text()
+    tocsin.stop()
+    tocsin.data = tocsin.home / "a place"
+    tocsin.start()
+    assert f"tocsin tail --data '{tocsin.data}'" in tocsin.log.read_text()
 
 
 def test_what_was_acknowledged_survives_a_kill_and_detection_repeats_nothing(up: Any) -> None:
@@ -142,7 +164,10 @@ def test_a_revoked_key_ends_within_a_second(up: Any) -> None:
     (listed,) = up.rows("token", "list")
     up.here("token", "revoke", listed["id"])
     time.sleep(1)
-    assert up.post(b'{"time":1,"kind":"log"}\n', key)["status"] == 401
+    refused = up.post(b'{"time":1,"kind":"log"}\n', key)
+    assert refused["status"] == 401
+    # Nobody learns that it was a key once.
+    assert refused == up.post(b'{"time":1,"kind":"log"}\n', "tocsin_nobody")
 
 
 def test_tail_prints_what_arrives(up: Any) -> None:

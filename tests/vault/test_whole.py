@@ -25,6 +25,7 @@ from tocsin.errors import (
     VaultClosed,
 )
 from tocsin.event.batch import Batch
+from tocsin.siem.early import sealer as sealer_process
 from tocsin.vault import seal, sealer, store
 from tocsin.vault.jobs import Sealed
 from tocsin.vault.keys import FileKey, KeyRing, file_key
@@ -451,3 +452,59 @@ def test_a_file_that_is_gone_and_was_not_replaced_is_damage(
     # Another search that still holds it hears its name, and not that all is well.
     assert vault.set_aside(shelf, Damaged("missing")) == shelf.path.name
     assert [s.first_seq for s in vault.shelves()] == [0]
+
+
+def test_who_follows_is_not_stopped_by_a_missing_key_and_reads_on_when_it_is_back(
+    opened: Any, put: Put, rows_of: RowsOf
+) -> None:
+    vault = opened(sealing="inline")
+    for first in (0, 10, 20):
+        put(vault, 10, first)
+        vault.seal(20)
+    middle = vault.shelves()[1]
+    path = vault.ring.path(f"seg.{middle.segment.id}")
+    kept = path.read_bytes()
+    path.unlink()
+    assert rows_of(vault) == [*range(10), *range(20, 30)]
+    (said,) = vault.status().locked
+    assert middle.path.name in said
+    assert str(path) in said
+    assert middle.path.exists()
+    assert vault.status().quarantined == ()
+    path.write_bytes(kept)
+    assert rows_of(vault) == list(range(30))
+    assert vault.status().locked == ()
+
+
+def test_a_segment_without_a_key_keeps_no_others_from_being_joined(
+    opened: Any, put: Put, rows_of: RowsOf
+) -> None:
+    vault = opened(sealing="inline")
+    for first in range(0, 100, 10):
+        put(vault, 10, first)
+        vault.seal(20)
+    path = vault.ring.path(f"seg.{vault.shelves()[-1].segment.id}")
+    kept = path.read_bytes()
+    path.unlink()
+    assert vault.compact(20) == 9
+    path.write_bytes(kept)
+    assert rows_of(vault) == list(range(100))
+
+
+def test_a_sealer_that_was_begun_early_is_the_one_that_seals_and_else_ends_by_itself(
+    tmp_path: Path, key: FileKey, opened: Any, put: Put
+) -> None:
+    early = sealer_process()
+    vault = opened(sealer=early)
+    put(vault, 3, 0)
+    vault.seal(20)
+    assert vault._sealing.pid == early.pid
+    vault.close()
+    assert early.returncode == 0
+    assert intact(tmp_path / "data", key)
+    unused = sealer_process()
+    assert unused.stdin is not None
+    unused.stdin.close()
+    assert unused.wait(20) == 0
+    assert unused.stdout is not None
+    unused.stdout.close()

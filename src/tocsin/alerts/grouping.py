@@ -48,7 +48,7 @@ def open_incident(finding: Finding, now: int) -> Incident:
         first_seen=finding.first_seen,
         last_seen=finding.last_seen,
         opened_at=now,
-        count=finding.count,
+        count=max(_events(finding), len(finding.evidence)),
         reason=finding.reason,
         owasp=finding.owasp,
         attack=finding.attack,
@@ -56,8 +56,13 @@ def open_incident(finding: Finding, now: int) -> Incident:
         risk=finding.risk,
         findings=(finding.id,),
         lead=finding.id,
-        counts={finding.rule: finding.count},
+        counts={finding.rule: _events(finding)},
     )
+
+
+def _events(finding: Finding) -> int:
+    """How many events are behind it, also where it counts distinct values."""
+    return finding.events or finding.count
 
 
 def leads(finding: Finding, other: Finding) -> bool:
@@ -97,8 +102,9 @@ def absorb(
     """
     first = leader is None or finding.id == leader.id or leads(finding, leader)
     # Two rules may have seen the same events: counts add up within a rule only.
-    added = finding.count - (before.count if before else 0)
+    added = _events(finding) - (_events(before) if before else 0)
     counts = incident.counts | {finding.rule: incident.counts.get(finding.rule, 0) + added}
+    evidence = tuple(sorted({*incident.evidence, *finding.evidence}))
     risk = incident.risk if before else _either(incident.risk, finding.risk)
     return msgspec.structs.replace(
         incident,
@@ -108,12 +114,12 @@ def absorb(
         related=_union(incident.related, finding.related)[:RELATED],
         first_seen=min(incident.first_seen, finding.first_seen),
         last_seen=max(incident.last_seen, finding.last_seen),
-        count=max(counts.values()),
+        count=max(incident.count, len(evidence), *counts.values()),
         counts=counts,
         reason=finding.reason if first else incident.reason,
         owasp=_union(incident.owasp, finding.owasp),
         attack=_union(incident.attack, finding.attack),
-        evidence=_sample(tuple(sorted({*incident.evidence, *finding.evidence}))),
+        evidence=_sample(evidence),
         risk=max(risk, finding.risk),
         findings=_union(incident.findings, (finding.id,))[:FINDINGS],
         lead=finding.id if first else incident.lead,

@@ -39,6 +39,8 @@ Examples:
 def show(origin: bool, as_json: bool) -> None:
     """Print the settings in force.  Secrets are left out."""
     found = loaded()
+    for note in found.application:
+        say(f"note: {note}")
     values = _without_secrets(msgspec.to_builtins(found.settings))
     if as_json:
         json_line(
@@ -62,12 +64,15 @@ Examples:
 def validate() -> None:
     """Check all that `tocsin up` asks of its settings; exit 2 if something is wrong with them.
 
-    It looks for rules and parsers, tries the address, and asks for the key-encryption key.
+    It looks for rules, what they ask for, and parsers, tries the address, and asks for the
+    key-encryption key.  What may be right all the same is noted only.
     """
     from tocsin.settings import load
-    from tocsin.siem.checks import problems
+    from tocsin.siem.checks import notes, problems
 
     found = load()
+    for note in (*found.application, *notes(found.settings)):
+        say(f"note: {note}")
     wrong = [*found.unknown, *found.left_out, *problems(found.settings)]
     for problem in wrong:
         complain(problem)

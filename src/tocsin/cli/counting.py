@@ -59,6 +59,9 @@ def print_counts(counted: Counted, form: str) -> None:
         sys.stdout.write(_csv([names, *rows]))
     elif names == ["count"]:
         put(rows[0][0])
+    elif form == "tsv":
+        for cells in [names, *rows]:
+            sys.stdout.write("\t".join(map(visible, cells)) + "\n")
     else:
         table(names, rows)
 

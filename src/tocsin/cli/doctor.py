@@ -11,6 +11,8 @@ from tocsin.cli.out import json_line, put
 
 __all__ = ["command"]
 
+_HANG = 19  #: where what is said begins on its line
+
 
 @click.command(
     "doctor",
@@ -33,7 +35,7 @@ def command(data: str | None, as_json: bool) -> None:
         if as_json:
             json_line(check)
         else:
-            put(f"{check.state:<5} {check.name:<12} {check.says}")
+            put(f"{check.state:<5} {check.name:<12} {check.says}", hang=_HANG)
             if check.mend:
-                put(f"      {'':<12} mend: {check.mend}")
+                put(f"{'':<{_HANG}}mend: {check.mend}", hang=_HANG)
     sys.exit(1 if any(check.state == "bad" for check in checks) else 0)

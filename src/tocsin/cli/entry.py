@@ -84,7 +84,7 @@ def _run(arguments: list[str]) -> int:
         if error.ctx is not None:
             usage = error.ctx.get_usage().split("\n")
             say(*usage, f"Try '{error.ctx.command_path} --help' for help.", "")
-        say(f"Error: {error.format_message()}")
+        say(f"Error: {_on_one_line(error.format_message())}")
         return USAGE
     except click.ClickException as error:
         complain(error.format_message())
@@ -128,6 +128,11 @@ def _log_lines(*, debug: bool) -> None:
     logging.basicConfig(handlers=[handler])
     if debug:
         logging.getLogger("tocsin").setLevel(logging.DEBUG)
+
+
+def _on_one_line(message: str) -> str:
+    """click lists the choices of an option one a line, behind tabs."""
+    return message.replace(",\n\t", ", ").replace("\n\t", " ")
 
 
 def _words(error: Exception) -> str:

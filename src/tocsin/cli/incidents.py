@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from tocsin.cli.options import data_option, json_option, loaded, when
-from tocsin.cli.out import json_line, put, say, table
-from tocsin.cli.show import ago, incident_text, moment
+from tocsin.cli.out import complain, json_line, put, say, shortened, table, terminal_width
+from tocsin.cli.show import FACT, ago, few, incident_text, moment
 from tocsin.cli.who import who
-from tocsin.errors import Damaged, KeyMissing, KeyWrong
-from tocsin.event import CloseReason, Entity, Incident, Severity, Status, shown
+from tocsin.errors import Damaged, KeyMissing, KeyWrong, UsageError
+from tocsin.event import NAMES, CloseReason, Entity, Incident, Severity, Status, shown
 from tocsin.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-#: What is shown of each event of the evidence.
+#: What is shown of each event of the evidence, and what of it a narrow terminal has no room for.
 _EVIDENCE = ["seq", "time", "source", "kind", "user", "method", "path", "status", "message"]
+_LESS = ["method", "source", "user", "status"]
+_FIRST, _LAST = 8, 4  #: events of it
+_ENTITY = 28  #: characters of one that are never broken
+_PAGE = 160  #: characters of a line, where no terminal is
 
 
 @click.group(
@@ -69,16 +74,20 @@ def list_(
     if not found:
         say("no incidents")
         return
+    ids = shortened([i.id for i in found])
+    about = [f"{i.entity.type}={i.entity.value}" for i in found]
+    together = ["entity"] if max(map(len, about)) <= _ENTITY else []
     table(
         ["id", "severity", "status", "opened", "entity", "events", "title"],
         [
             [
-                i.id, i.severity, i.status, ago(i.opened_at),
-                f"{i.entity.type}={i.entity.value}", str(i.count), i.title,
+                ids[i.id], i.severity, i.status, ago(i.opened_at),
+                entity, str(i.count), i.title,
             ]
-            for i in found
+            for i, entity in zip(found, about, strict=True)
         ],
-        whole=["id", "entity"],
+        whole=["id", "severity", "status", "opened", *together],
+        drop=["events", "opened", "status"],
     )  # fmt: skip
 
 
@@ -93,6 +102,8 @@ Examples:
 @json_option
 def show(incident: str, data: str | None, as_json: bool) -> None:
     """Show one incident: why, who, when, its evidence, and what to do."""
+    import polars as pl
+
     from tocsin.query import render
     from tocsin.siem.access import access
     from tocsin.siem.rulebook import load_rules
@@ -103,7 +114,7 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
         if as_json:
             json_line(shown(found) | {"finding_details": findings})
             return
-        sample = (*found.evidence[:8], *found.evidence[8:][-4:])
+        sample = (*found.evidence[:_FIRST], *found.evidence[_FIRST:][-_LAST:])
         seqs = " OR ".join(str(seq) for seq in sample)
         frames: list[pl.DataFrame] = []
         lost: Exception | None = None
@@ -112,8 +123,12 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
                 frames.append(frame)  # noqa: PERF402  what came before a failure is kept
         except (Damaged, KeyMissing, KeyWrong) as error:
             lost = error
-    oldest_first = (frame.reverse() for frame in reversed(frames))
-    evidence = "".join(render(oldest_first, "table", columns=_EVIDENCE)).split("\n")
+    # In one, so that each column is as wide as all of its values need.
+    together = [pl.concat(frames, how="diagonal").reverse()] if frames else []
+    width = (terminal_width() or _PAGE) - FACT
+    texts = render(together, "table", columns=_EVIDENCE, width=width, drop=_LESS)
+    head, *events = "".join(texts).splitlines() or [""]
+    evidence = [head, *few(events, found.count, first=_FIRST, last=_LAST)]
     rules = load_rules(settings.rules, with_pack=settings.pack)
     runbook = next(
         (r.runbook for r in (*rules.rules, *rules.correlations) if r.id == found.rule), ""
@@ -121,8 +136,8 @@ def show(incident: str, data: str | None, as_json: bool) -> None:
     lines = incident_text(
         found, evidence=[line for line in evidence if line], findings=findings, runbook=runbook
     )
-    put(*lines)
-    put(*(f"  {moment(n.at)}  {n.action} by {n.by}: {n.text}" for n in found.notes))
+    put(*lines, hang=FACT)
+    put(*(f"  {moment(n.at)}  {n.action} by {n.by}: {n.text}" for n in found.notes), hang=FACT)
     if lost is not None:
         sys.stdout.flush()
         raise lost  # only now: what is known of the incident is worth more than why it is not all
@@ -235,10 +250,12 @@ def suppress(
             raise click.BadParameter(
                 "write TYPE=VALUE, as in client_ip=192.0.2.7", param_hint="--entity"
             )
-        about = Entity(kind, value)
-    with access(loaded(data=data).settings) as house:
+        about = Entity(_entity_type(kind), value)
+    settings = loaded(data=data).settings
+    named = None if rule is None else _rule_id(settings, rule)
+    with access(settings) as house:
         made = house.suppress(
-            rule=rule,
+            rule=named,
             entity=about,
             by=who(),
             reason=reason,
@@ -270,23 +287,27 @@ def suppressions(data: str | None, as_json: bool) -> None:
             json_line(row)
         return
     titles = _titles(settings) if any(s.rule for s in found) else {}
+    ids = shortened([s.id for s in found])
     table(
         ["id", "rule", "entity", "owner", "until", "muted", "reason"],
         [
             [
-                s.id, titles.get(s.rule, s.rule) if s.rule else "any",
+                ids[s.id], titles.get(s.rule, s.rule) if s.rule else "any",
                 f"{s.entity.type}={s.entity.value}" if s.entity else "any",
                 s.owner, moment(s.expires_at), str(s.hits), s.reason,
             ]
             for s in found
         ],
+        whole=["id", "until"],
+        drop=["muted", "owner"],
     )  # fmt: skip
 
 
 @command.command(
     epilog="""\b
 Examples:
-  tocsin incidents lift sup-0123456789ab"""
+  tocsin incidents lift sup-0123456789ab
+  tocsin incidents lift sup-01             the beginning is enough if it is the only one"""
 )
 @click.argument("suppression", metavar="ID")
 @data_option
@@ -296,11 +317,48 @@ def lift(suppression: str, data: str | None, as_json: bool) -> None:
     from tocsin.siem.access import access
 
     with access(loaded(data=data).settings) as house:
-        house.lift(suppression, by=who())
+        meant = [row.id for row in house.muted() if row.id.startswith(suppression)]
+        if len(meant) > 1 and suppression not in meant:
+            raise UsageError(
+                f"suppression {suppression!r}: more than one begins like that; "
+                "see `tocsin incidents suppressions`"
+            )
+        lifted = meant[0] if len(meant) == 1 else suppression
+        house.lift(lifted, by=who())
     if as_json:
-        json_line({"id": suppression, "lifted": True})
+        json_line({"id": lifted, "lifted": True})
     else:
-        say(f"{suppression} is lifted")
+        say(f"{lifted} is lifted")
+
+
+def _entity_type(kind: str) -> str:
+    """A type that findings can be about; one that is mistyped would mute nothing."""
+    from tocsin.detect.findings import entity_type
+
+    known = sorted({entity_type(name) for name in NAMES})
+    if kind not in known:
+        close = difflib.get_close_matches(kind, known, n=1)
+        way_out = f"did you mean {close[0]}?" if close else "an entity is a column of events"
+        raise click.BadParameter(f"no entity is a {kind!r}; {way_out}", param_hint="--entity")
+    return kind
+
+
+def _rule_id(settings: Settings, rule: str) -> str:
+    """The id of the rule that is meant: of those loaded here, the beginning is enough."""
+    from tocsin.siem.rulebook import load_rules
+
+    rules = load_rules(settings.rules, with_pack=settings.pack)
+    every = [r.id for r in (*rules.rules, *rules.correlations)]
+    meant = [one for one in every if one.startswith(rule)]
+    if rule in every or not meant:
+        if not meant:  # the tocsin that runs there may have been started with more of them
+            complain(f"no rule {rule!r} is loaded here; see `tocsin rules list`")
+        return rule
+    if len(meant) > 1:
+        raise click.BadParameter(
+            f"more than one begins with {rule!r}; see `tocsin rules list`", param_hint="--rule"
+        )
+    return meant[0]
 
 
 def _titles(settings: Settings) -> dict[str, str]:
@@ -308,4 +366,6 @@ def _titles(settings: Settings) -> dict[str, str]:
     from tocsin.siem.rulebook import load_rules
 
     rules = load_rules(settings.rules, with_pack=settings.pack)
-    return {r.id: f"{r.title} ({r.id})" for r in (*rules.rules, *rules.correlations)}
+    every = (*rules.rules, *rules.correlations)
+    ids = shortened([r.id for r in every])
+    return {r.id: f"{r.title} ({ids[r.id]})" for r in every}

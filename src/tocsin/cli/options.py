@@ -9,9 +9,9 @@ import click
 
 from tocsin.cli.out import complain
 from tocsin.errors import QueryError, UsageError
-from tocsin.settings import Loaded, load
+from tocsin.settings import Loaded, is_zone, load
 
-__all__ = ["data_option", "json_option", "loaded", "when"]
+__all__ = ["data_option", "json_option", "loaded", "when", "zone_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +30,26 @@ def json_option(command: F) -> F:
     """``--json``."""
     flag = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
     return flag(command)
+
+
+def zone_option(command: F) -> F:
+    """``--tz ZONE``."""
+    return click.option(
+        "--tz",
+        default="UTC",
+        show_default=True,
+        metavar="ZONE",
+        callback=_zone,
+        help="Zone of times without one.",
+    )(command)
+
+
+def _zone(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    if not is_zone(name):
+        raise click.BadParameter(
+            f"no time zone is called {name!r}; use a name such as Europe/Berlin, or +02:00"
+        )
+    return name
 
 
 def loaded(**flags: Any) -> Loaded:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from tocsin.cli.options import zone_option
 from tocsin.cli.out import complain
 from tocsin.errors import UsageError
 
@@ -24,9 +25,7 @@ Examples:
 )
 @click.option("--source", metavar="NAME", help="Name of the source. [default: the file's name]")
 @click.option("--parser", metavar="NAME", help="Format. [default: found from the first lines]")
-@click.option(
-    "--tz", default="UTC", show_default=True, metavar="ZONE", help="Zone of times without one."
-)
+@zone_option
 def command(files: tuple[str, ...], source: str | None, parser: str | None, tz: str) -> None:
     """Print log lines as canonical JSON events, one a line, in input order.
 

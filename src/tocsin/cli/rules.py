@@ -7,7 +7,7 @@ import sys
 import click
 
 from tocsin.cli.options import json_option, loaded
-from tocsin.cli.out import complain, json_line, put, table
+from tocsin.cli.out import complain, json_line, put, say, shortened, table
 
 __all__ = ["command"]
 
@@ -47,13 +47,14 @@ Examples:
 def list_(directories: tuple[str, ...], every: bool, as_json: bool) -> None:
     """List the rules that are loaded, those that cannot see, and those that are broken.
 
-    A blind rule asks for a field that no event can have: it would never fire.  Building blocks,
-    which tell nothing by themselves and only serve rules that count, are left out without --all.
+    A blind rule asks for a field that no event can have: it would never fire.  A field that only
+    attributes could have is noted.  Building blocks, which tell nothing by themselves and only
+    serve rules that count, are left out without --all.
 
     Exit status: 0 all can be done as written, 1 some cannot.
     """
     from tocsin.detect import Engine
-    from tocsin.siem.rulebook import load_rules, told
+    from tocsin.siem.rulebook import load_rules, told, unknown_fields
 
     settings = loaded().settings
     rules = load_rules([*settings.rules, *directories], with_pack=settings.pack)
@@ -75,14 +76,21 @@ def list_(directories: tuple[str, ...], every: bool, as_json: bool) -> None:
                 }
             )
     else:
+        ids = shortened([rule.id for rule in (*rules.rules, *rules.correlations)])
         table(
             ["id", "level", "title", "owasp", "blind for"],
             [
-                [rule.id, rule.level, rule.title, ", ".join(rule.owasp), blind.get(rule.id, "")]
+                [
+                    ids[rule.id], rule.level, rule.title,
+                    ", ".join(rule.owasp), blind.get(rule.id, ""),
+                ]
                 for rule in shown
             ],
-            whole=["id"],
-        )
+            whole=["id", "level"],
+            drop=["owasp"],
+        )  # fmt: skip
+    for stranger in unknown_fields([*settings.rules, *directories]):
+        say(f"note: {stranger}")
     problems = (*rules.problems, *Engine(rules).problems)
     for problem in problems:
         complain(str(problem))
@@ -104,7 +112,7 @@ def test(which: tuple[str, ...], directories: tuple[str, ...], as_json: bool) ->
 
     Exit status: 0 all pass, 1 some fail.
     """
-    from tocsin.detect import run_tests
+    from tocsin.detect import compile_rules, pack, run_tests, strangers
     from tocsin.siem.rulebook import rule_files
 
     settings = loaded().settings
@@ -123,5 +131,8 @@ def test(which: tuple[str, ...], directories: tuple[str, ...], as_json: bool) ->
             else:
                 mark = "pass" if result.passed else "FAIL"
                 why = f": {result.message}" if result.message else ""
-                put(f"{mark}  {file.name}  {result.test}{why}")
+                put(f"{mark}  {file.name}  {result.test}{why}", hang=6)
+    ours = {file.name for file in pack()}
+    for stranger in strangers(compile_rules(f for f in chosen if f.name not in ours)):
+        say(f"note: {stranger}")
     sys.exit(1 if failed else 0)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tocsin.cli.options import zone_option
 from tocsin.cli.out import complain, json_line, put, say
 from tocsin.cli.progress import Progress
 from tocsin.cli.send import size_of
-from tocsin.cli.show import incident_text
+from tocsin.cli.show import FACT, few, incident_text
 from tocsin.errors import TocsinError, UsageError
 from tocsin.event import shown
 
@@ -41,9 +42,7 @@ could be run, whatever was found.""",
 )
 @click.option("--source", metavar="NAME", help="Name of the source. [default: the file's name]")
 @click.option("--parser", metavar="NAME", help="Format. [default: found from the first lines]")
-@click.option(
-    "--tz", default="UTC", show_default=True, metavar="ZONE", help="Zone of times without one."
-)
+@zone_option
 @click.option(
     "--rules",
     "directories",
@@ -69,7 +68,7 @@ def command(
     """
     from tocsin.detect import Engine
     from tocsin.intake import PARSERS
-    from tocsin.siem.rulebook import load_rules
+    from tocsin.siem.rulebook import load_rules, unknown_fields
     from tocsin.siem.scan import scan
 
     if parser is not None and parser not in PARSERS:
@@ -80,6 +79,8 @@ def command(
     engine = Engine(rules)
     for problem in engine.problems:
         complain(f"{problem} (this rule is not done as written)")
+    for stranger in unknown_fields(directories):
+        say(f"note: {stranger}")
     running, broken = _running(rules, engine)
     if not running:
         if not broken:
@@ -104,7 +105,8 @@ def command(
         if as_json:
             json_line(shown(incident) | {"evidence": places})
         else:
-            put(*incident_text(incident, evidence=_few(places)), "")
+            evidence = few(places, incident.count)
+            put(*incident_text(incident, evidence=evidence), "", hang=FACT)
     sys.stdout.flush()
     took = time.monotonic() - began
     formats = ", ".join(sorted(set(found.parsers.values()))) or "nothing"
@@ -113,6 +115,9 @@ def command(
         f"{found.events} events of {formats} looked at by {by} in {took:.1f} s; "
         f"{len(found.incidents)} incidents"
     )
+    for name in files:
+        if name not in found.parsers and name not in found.unread:
+            complain(f"{name}: it is empty; nothing was looked at")
     for words in found.troubles.words():
         complain(words)
     for why in found.unread.values():
@@ -128,9 +133,3 @@ def _running(rules: RuleSet, engine: Engine) -> tuple[int, int]:
     correlations = {(c.file, c.line) for c in rules.correlations}
     out = lame & correlations
     return len(told(rules)) - len(out), len(rules.problems) + len(out)
-
-
-def _few(places: list[str]) -> list[str]:
-    return (
-        places if len(places) <= 6 else [*places[:4], f"... {len(places) - 6} more", *places[-2:]]
-    )

@@ -21,6 +21,7 @@ __all__ = ["command"]
 
 #: More values than any field has.
 ALL = 1 << 40
+_PAGE = 160  #: characters of a table that is asked for where no terminal is
 
 
 @click.command(
@@ -55,7 +56,10 @@ Examples:
 )
 @click.option("--top", metavar="FIELD", help="The most frequent values of a field.")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json", "csv"]), help="[default: table]"
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "tsv"]),
+    help="[default: a table; in a pipe tsv, its cells whole with tabs between them]",
 )
 @click.option("--columns", metavar="A,B,...", help="Columns to print.")
 @json_option
@@ -81,13 +85,13 @@ def command(
 
     now = time.time_ns()
     bounds = {"since": when(since, "--since", now), "until": when(until, "--until", now, end=True)}
-    shape = "json" if as_json else form or "table"
+    shape = "json" if as_json else form or ("tsv" if terminal_width() is None else "table")
     asked = [total, histogram is not None, top is not None]
     if sum(asked) > 1:
         raise click.UsageError("--count, --histogram and --top: one at a time")
     if any(asked) and columns:
         raise click.UsageError("--columns are those of events; a count has none")
-    width = width_of(histogram) if histogram is not None else None
+    bucket = width_of(histogram) if histogram is not None else None
     with access(loaded(data=data).settings) as house:
         if not any(asked):
             limit = 100 if limit is None else limit
@@ -98,7 +102,7 @@ def command(
         if total:
             counted = house.count(query, **bounds)
         elif histogram is not None:
-            counted = house.histogram(query, **bounds, width_ns=width)
+            counted = house.histogram(query, **bounds, width_ns=bucket)
         else:
             n = 10 if limit is None else limit or ALL
             counted = house.top(query, field=top or "", **bounds, n=n)
@@ -121,7 +125,8 @@ def _print_rows(frames: Iterator[pl.DataFrame], shape: str, columns: str | None)
             found += frame.height
             yield frame
 
-    for text in render(counted(), shape, columns=chosen, width=terminal_width()):
+    width = terminal_width() or _PAGE
+    for text in render(counted(), shape, columns=chosen, width=width):
         sys.stdout.write(text)
     sys.stdout.flush()
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,15 +50,32 @@ Examples:
     "--parser", metavar="NAME", help="Format of the lines. [default: found from the first lines]"
 )
 @click.option("--insecure", is_flag=True, help="Send over plain HTTP beyond loopback.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try again when the door takes nothing, before giving up; 0: not at all.",
+)
 @json_option
 def command(
-    files: tuple[str, ...], url: str, key: str, parser: str | None, insecure: bool, as_json: bool
+    files: tuple[str, ...],
+    url: str,
+    key: str,
+    parser: str | None,
+    insecure: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Send log files to a running tocsin.
 
     Sending a file again stores nothing twice, also when it has grown since, as long as it is the
     same file, sent by the same user of the same machine.  A copy is new to tocsin, and so is what
     comes through a pipe (``-`` is standard input).
+
+    While the door is away or full it is asked again, for --timeout seconds from the first refusal
+    on, and the first line says why.
 
     Exit status: 0 done, 1 something was not taken or could not be read, 2 usage.
     """
@@ -73,7 +89,7 @@ def command(
     with httpx2.Client(timeout=60, trust_env=False) as client:
         for name in files:
             try:
-                named, sent = _send(name, client, url, key, parser, insecure)
+                named, sent = _send(name, client, url, key, parser, insecure, timeout)
             except (IntakeError, OSError) as error:  # the other files are none the worse for it
                 failed = True
                 words = error.strerror if isinstance(error, OSError) else None
@@ -96,7 +112,13 @@ def command(
 
 
 def _send(
-    name: str, client: httpx2.Client, url: str, key: str, parser: str | None, insecure: bool
+    name: str,
+    client: httpx2.Client,
+    url: str,
+    key: str,
+    parser: str | None,
+    insecure: bool,
+    timeout: float,
 ) -> tuple[str, Sent]:
     """Send one file; its format, and what came of it."""
     from tocsin.intake import boundary, read_records
@@ -118,11 +140,13 @@ def _send(
             client=client,
             url=url,
             key=key,
-            parser=named,
+            # The door looks at each line of what is guessed; only records over several lines
+            # have to be named, since it sees them body by body.
+            parser=parser or ("pg_csv" if named == "pg_csv" else "auto"),
             insecure=insecure,
             boundary=whole,
             progress=lambda sent: progress.at(sent.bytes),
-            patience=Patience(sleep=_waiting(url)),
+            patience=Patience(total=timeout, told=_waiting(url, timeout)),
         )
     if ends is not None and ends.failed:
         complain(
@@ -132,17 +156,16 @@ def _send(
     return named, sent
 
 
-def _waiting(url: str) -> Callable[[float], None]:
-    """Say, once, that the door does not take events just now; then wait."""
+def _waiting(url: str, timeout: float) -> Callable[[str], None]:
+    """Say, once, why the door does not take events just now."""
     told: list[bool] = []
 
-    def wait(seconds: float) -> None:
+    def tell(why: str) -> None:
         if not told:
-            say(f"{url} does not take events just now; trying again, Ctrl-C to end")
+            say(f"{url}: {why}; trying again for {timeout:g} s, Ctrl-C to end")
             told.append(True)
-        time.sleep(seconds)
 
-    return wait
+    return tell
 
 
 def size_of(name: str) -> int | None:

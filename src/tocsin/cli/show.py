@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from tocsin.cli.out import say
 from tocsin.event import Entity, Finding, Incident
 
-__all__ = ["ago", "incident_text", "moment", "new_vault"]
+__all__ = ["FACT", "ago", "few", "incident_text", "moment", "new_vault"]
+
+#: Where what is said of an incident begins on its line.
+FACT = 11
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -39,7 +42,7 @@ def incident_text(
         ("why", incident.reason),
         ("entity", _named(incident.entity)),
         ("when", f"{moment(incident.first_seen)} to {moment(incident.last_seen)}"),
-        ("events", f"{incident.count}"),
+        ("events", _counted(incident)),
         ("rule", f"{incident.title} ({incident.rule})"),
         ("owasp", ", ".join(incident.owasp)),
         ("attack", ", ".join(incident.attack)),
@@ -51,17 +54,48 @@ def incident_text(
         lines.append(f"  finding  {finding.title}: {finding.reason}")
     lines += [f"  {'evidence' if n == 0 else '':<8} {text}" for n, text in enumerate(evidence)]
     lines += [
-        f"  {'runbook' if n == 0 else '':<8} {text}" for n, text in enumerate(runbook.splitlines())
+        f"  {'runbook' if n == 0 else '':<8} {text}" for n, text in enumerate(_paragraphs(runbook))
     ]
     return lines
+
+
+def _counted(incident: Incident) -> str:
+    """How many events there are; and that what ``why`` counts are those of one finding."""
+    many = len(incident.findings)
+    if many < 2:
+        return str(incident.count)
+    # Rules may have counted the same events: how many in all, only evidence that is whole can tell.
+    from tocsin.detect.episodes import EVIDENCE
+
+    sampled = any(count > 2 * EVIDENCE for count in incident.counts.values())
+    least = "at least " if sampled and len(incident.counts) > 1 else ""
+    return f"{least}{incident.count}, in {many} findings; why tells of the gravest"
+
+
+def _paragraphs(text: str) -> list[str]:
+    """*text* with its lines joined, but for those of lists and what is indented."""
+    made: list[str] = []
+    for line in text.splitlines():
+        if made and made[-1] and line and line[0] not in " \t-*0123456789":
+            made[-1] += f" {line}"
+        else:
+            made.append(line)
+    return made
+
+
+def few(places: list[str], count: int, *, first: int = 4, last: int = 2) -> list[str]:
+    """The first and the last of *places*, and how many of *count* are not shown between them."""
+    shown = places if len(places) <= first + last else [*places[:first], *places[-last:]]
+    left = count - len(shown)
+    return [*shown[:first], f"... {left} more", *shown[first:]] if left > 0 else shown
 
 
 def new_vault(first_epoch_key: bytes) -> None:
     """Show the auditor's key, which is never shown again."""
     say(
-        "this is a new vault; for the auditor, and kept nowhere else, its first epoch key:",
+        "this is a new vault; its first epoch key, for the auditor and kept nowhere else:",
         f"  {first_epoch_key.hex()}",
-        "keep it on another machine: with `tocsin verify --epoch-key FILE` it proves more (T2)",
+        "keep it on another machine; `tocsin verify --epoch-key FILE` proves more with it",
     )
 
 

@@ -32,6 +32,8 @@ def command(query: str, data: str | None, as_json: bool) -> None:
 
     with access(loaded(data=data).settings) as house:
         arriving = (frame for frame in house.tail(query) if frame.height)
-        for text in render(arriving, "json" if as_json else "table", width=terminal_width()):
+        width = terminal_width()
+        shape = "json" if as_json else "tsv" if width is None else "table"
+        for text in render(arriving, shape, width=width or 0, arriving=True):
             sys.stdout.write(text)
             sys.stdout.flush()

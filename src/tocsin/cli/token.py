@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tocsin.cli.options import data_option, json_option, loaded
+from tocsin.cli.options import data_option, json_option, loaded, zone_option
 from tocsin.cli.out import json_line, put, say, table
 from tocsin.cli.show import ago, new_vault
 from tocsin.cli.who import who
@@ -41,9 +41,7 @@ Examples:
 @click.option("--env", metavar="NAME", help="Deployment environment.")
 @click.option("--host", metavar="NAME", help="Machine, where events do not say it.")
 @click.option("--tenant", metavar="NAME", help="Customer that the events belong to.")
-@click.option(
-    "--tz", default="UTC", show_default=True, metavar="ZONE", help="Zone of times without one."
-)
+@zone_option
 @click.option("--parser", metavar="NAME", help="Format of what is sent. [default: native events]")
 @data_option
 @json_option

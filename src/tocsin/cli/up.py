@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import shlex
 import sys
 import threading
 from pathlib import Path
@@ -11,8 +13,8 @@ import click
 
 from tocsin.cli.options import data_option, loaded
 from tocsin.cli.out import complain, put, say
-from tocsin.cli.show import new_vault
-from tocsin.settings import Follow, Settings
+from tocsin.cli.show import FACT, new_vault
+from tocsin.settings import Follow, Settings, default_data
 
 if TYPE_CHECKING:
     from tocsin.siem.run import Up
@@ -53,9 +55,15 @@ def command(
 
     Runs until Ctrl-C.  Incidents are printed as they are opened.
     """
+    from tocsin.siem.early import sealer
+
+    # Before all that is to be imported here: it imports as much, beside us.
+    early = None if remove_demo else sealer()
+    gc.disable()  # what is imported stays: to look for garbage in it is a tenth of the time
     from tocsin.siem import demo as story
     from tocsin.siem.run import run
 
+    gc.enable()
     found = loaded(data=data, listen=listen, insecure=insecure)
     settings = found.settings
     if demo or remove_demo:
@@ -85,7 +93,7 @@ def command(
         came_up.append(up)
         _greet(up)
 
-    run(settings, ready=ready, printed=_print, beside=tell if demo else None)
+    run(settings, ready=ready, printed=_print, beside=tell if demo else None, sealer=early)
     for up in came_up:
         vault = up.house.vault
         (say if vault.sealed_all else complain)(farewell(vault.status()))
@@ -111,21 +119,30 @@ def _replace(settings: Settings, **changes: object) -> Settings:
 
 
 def _greet(up: Up) -> None:
+    from tocsin.siem.checks import absent
     from tocsin.siem.rulebook import told
 
-    at = f"--data {up.data}"
+    usual = str(up.data) == default_data()
+    at = "" if usual else f" --data {shlex.quote(str(up.data))}"
     ours = len(told(up.rules))
+    follow = up.house.settings.follow
     say(
         "tocsin is up",
-        f"  door     http://{up.address}/v1/events   key: tocsin token create --source NAME {at}",
+        f"  door     http://{up.address}/v1/events",
+        f"  sources  tocsin token create --source NAME{at}",
+        *(f"  {'' if n else 'follow':<8} {one.path}" for n, one in enumerate(follow)),
         f"  data     {up.data}",
-        f"  key      {up.house.key_place}; keep a copy elsewhere: without it, nothing can be read",
+        f"  key      {up.house.key_place}",
+        "           keep a copy elsewhere: without it, nothing can be read",
         f"  rules    {ours or 'none: nothing is looked for'}",
-        f"  look     tocsin tail {at}",
-        f"           tocsin incidents list {at}",
-        f"           tocsin search 'status:401' {at}",
-        f"  prove    tocsin verify {at}",
+        f"  look     tocsin tail{at}",
+        f"           tocsin incidents list{at}",
+        f"           tocsin search 'status:401'{at}",
+        f"  prove    tocsin verify{at}",
+        hang=FACT,
     )
+    for path in absent(follow):
+        complain(f"not there yet: {path}; it is followed from when it appears")
     if up.house.vault.first_epoch_key is not None:
         new_vault(up.house.vault.first_epoch_key)
     for notice in up.notices:

@@ -4,10 +4,12 @@
 """
 
 from tocsin.detect.engine import Counters, Engine, Limits, State
+from tocsin.detect.findings import span
 from tocsin.detect.pack import pack
 from tocsin.detect.rule import Blind, CorrelationRule, Problem, Rule, RuleFile, RuleSet
 from tocsin.detect.ruletests import TestResult, lint, run_tests
 from tocsin.detect.sigma import compile_rules
+from tocsin.detect.strangers import strangers
 
 __all__ = [
     "Blind",
@@ -25,4 +27,6 @@ __all__ = [
     "lint",
     "pack",
     "run_tests",
+    "span",
+    "strangers",
 ]

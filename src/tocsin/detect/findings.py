@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
+from itertools import pairwise
 from types import MappingProxyType
 
 from tocsin.detect.episodes import VALUES, Episode
@@ -83,16 +84,20 @@ def plain(text: str, limit: int = _MAX_WORD) -> str:
 
 
 def span(ns: int) -> str:
-    """A length of time in words.
+    """A length of time for a person: in two units at most, and never less than it was.
 
-    >>> span(300_000_000_000), span(3_600_000_000_000), span(1_500_000_000)
-    ('5 min', '1 h', '1.5 s')
+    >>> span(300_000_000_000), span(3_600_000_000_000), span(26_251_600_000), span(0)
+    ('5 min', '1 h', '27 s', '1 s')
+    >>> span(3_725_000_000_000), span(90_061_000_000_000)
+    ('1 h 3 min', '1 d 2 h')
     """
-    seconds = ns / 1e9
-    for size, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g} {name}"
-    return f"{seconds:g} s"
+    seconds = max(1, -(-ns // 10**9))
+    units = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+    for (size, name), (lesser, below) in pairwise(units):
+        if seconds >= size:
+            whole, rest = divmod(-(-seconds // lesser) * lesser, size)
+            return f"{whole} {name}" + (f" {rest // lesser} {below}" if rest else "")
+    return f"{seconds} s"
 
 
 def placeholders(template: str) -> tuple[set[str], set[str]]:
@@ -117,6 +122,7 @@ def finding(
         first_seen=e.first_seen,
         last_seen=e.last_seen,
         count=e.count,
+        events=0 if e.values is None else e.events,
         reason=_reason(rule, entity, e),
         evidence=e.evidence,
         related=_related(rule, entity, others, e),
@@ -150,6 +156,8 @@ def _related(
 
 def _reason(rule: Rule | CorrelationRule, entity: Entity, e: Episode) -> str:
     template = rule.reason or _default_reason(rule, e)
+    if e.count == 1:
+        template = template.replace("({count} times)", "(once)")
     words = {name: plain(value) for name, value in e.facts.items()}
     words["entity"] = plain(entity.value)
     words["count"] = f"at least {e.count}" if e.more_values else str(e.count)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Iterator, MutableMapping
+from difflib import get_close_matches
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Annotated, Any, NoReturn, TypeAlias
@@ -326,6 +327,7 @@ def _rule(file: str, document: _Document) -> Rule:
     from sigma.policy import SigmaPolicy
     from sigma.rule import SigmaRule
 
+    _present(document)
     policy: Any = SigmaPolicy(regex_engine=_Unjudged())  # type: ignore[arg-type]  # it is one by shape
     parsed = SigmaRule.from_dict(_plain(document.content), collect_errors=True, policy=policy)
     if parsed.errors:
@@ -347,6 +349,26 @@ def _rule(file: str, document: _Document) -> Rule:
     for leaf in leaves(condition):
         _check(document, leaf)
     return Rule(**_told(file, document, parsed), logsource=source, condition=condition)
+
+
+def _present(document: _Document) -> None:
+    """Refuse a rule without what each must have, and name the key that may be meant for it."""
+    content = document.content
+    detection = content.get("detection")
+    inner = detection if isinstance(detection, dict) else {"condition": ""}
+    for wanted, place, others in (
+        ("logsource", content, ()),
+        ("detection", content, ("correlation",)),
+        ("condition", inner, ()),
+    ):
+        if wanted in place:
+            continue
+        for meant in (wanted, *others):
+            close = get_close_matches(meant, [str(key) for key in place], n=1, cutoff=0.75)
+            if close:
+                where = close[0] if place is content else f"detection.{close[0]}"
+                said = f'unknown key "{close[0]}"; did you mean "{meant}"?'
+                raise _Wrong(document.at(where), said)
 
 
 class _Unjudged:

@@ -57,6 +57,7 @@ class Finding(Struct, frozen=True, kw_only=True, gc=False):
     attack: tuple[str, ...] = ()  #: T1110.003 ...
     risk: int = 0  #: 0-100, what it adds to its entity
     author: str | None = None  #: of the rule, where its licence asks for it to be shown
+    events: int = 0  #: behind it, where ``count`` is of distinct values; 0: ``count`` is of events
 
 
 class Status(StrEnum):
@@ -99,7 +100,7 @@ class Incident(Struct, frozen=True, kw_only=True, gc=False):
     first_seen: int  #: event time, ns
     last_seen: int  #: event time, ns
     opened_at: int  #: wall clock, ns
-    count: int  #: events behind it, as the rule that saw most of them counts
+    count: int  #: events behind it: at least as many as one rule counts, and as are in evidence
     reason: str
     owasp: tuple[str, ...]
     attack: tuple[str, ...]

@@ -295,7 +295,11 @@ def _walk_dict(value: dict[Any, Any], kind: str | None) -> dict[Any, Any]:
     changed = False
     named = _named_by(value) if kind is None and not _SPELLED.isdisjoint(value) else None
     apart = _named_apart(value) if kind is None else {}
+    sudo = value.keys() >= _SUDO_KEYS
     for key, item in value.items():
+        if sudo and kind is None and key == "PWD" and str(item).startswith("/"):
+            clean[key] = item
+            continue
         if kind is None and named is None and key not in apart and _is_obvious(key, item):
             clean[key if key not in clean else _free(clean, key)] = item
             continue
@@ -736,8 +740,15 @@ def _commands(text: str) -> Iterator[_Span]:
             yield _Span(*found.span("value"), "password")
 
 
+#: sudo tells where a command was run: ``TTY=pts/0 ; PWD=/home/bob ; USER=root ; COMMAND=/bin/ls``.
+_SUDO = re.compile(r"TTY=[^;=]{1,64} ; PWD=/$")
+_SUDO_KEYS = frozenset({"TTY", "PWD", "USER", "COMMAND"})
+
+
 def _value(text: str, found: re.Match[str], kind: str) -> _Span | None:
     """Where the value after the key *found* begins and ends; ``None`` if it is no secret."""
+    if found[1] == "PWD" and _SUDO.search(text, 0, found.end() + 1):
+        return None
     at = _SPACE.match(text, found.end()).end()  # type: ignore[union-attr]  # matches empty
     spaced = at > found.end() or bool(found[3])
     json_like = found[2].endswith(('"', "'"))

@@ -54,7 +54,9 @@ _ARRAY = "application/json"
 _TEXT = "text/plain"
 _BATCH_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
-_UNAUTHENTICATED = 'send the key of a source as "Authorization: Bearer KEY"'
+_NO_KEY = 'send the key of a source as "Authorization: Bearer KEY"'
+# Which of both is nobody's business who has no key.
+_NOT_A_KEY = "this key is unknown or revoked; make one with `tocsin token create --source NAME`"
 
 
 class Sender(Protocol):
@@ -242,9 +244,8 @@ class _Door:
         key = _key(request)
         sender = None if key is None else self._authenticate(key)
         if sender is None:
-            raise Refused(
-                401, _UNAUTHENTICATED, headers={"www-authenticate": 'Bearer realm="tocsin"'}
-            )
+            why = _NO_KEY if key is None else _NOT_A_KEY
+            raise Refused(401, why, headers={"www-authenticate": 'Bearer realm="tocsin"'})
         named = _asked(request, "source", "tocsin-source")
         if named is not None and named != sender.origin.source:
             raise Refused(403, "the key belongs to another source than the request names")

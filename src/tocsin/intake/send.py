@@ -87,6 +87,7 @@ class Patience(Struct, frozen=True):
     first: float = 0.2  #: seconds
     longest: float = 10.0  #: seconds
     total: float = 300.0  #: seconds spent on one piece before giving up
+    told: Callable[[str], None] = lambda _why: None  #: hears why it waits, before each pause
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random  # jitter, nothing secret
@@ -263,7 +264,7 @@ def _target(url: str, insecure: bool) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f'"{url}" is no address; give one such as http://127.0.0.1:7461')
     if parts.scheme == "http" and not insecure and not _is_loopback(parts.hostname):
-        raise UsageError(f'"{url}" would carry the key in the clear; use https, or say insecure')
+        raise UsageError(f'"{url}" would carry the key in the clear; use https, or say --insecure')
     return url.rstrip("/").removesuffix("/v1/events") + "/v1/events"
 
 
@@ -363,7 +364,7 @@ class _Post:
                 why = f"{answer.status_code} {_detail(answer)}"
                 wait = _retry_after(answer)
             except httpx2.TransportError as error:
-                why = str(error) or type(error).__name__
+                why = _cause(error)
             pause = min(patience.longest, patience.first * 2.0 ** min(retries, 30))
             wait += pause * patience.random()
             if patience.monotonic() + wait > end:
@@ -371,6 +372,7 @@ class _Post:
                     f"{self._url} did not take the piece at byte {piece.offset} within "
                     f"{patience.total:g} s ({why}); run it again later, nothing is stored twice"
                 )
+            patience.told(why)
             patience.sleep(wait)
             retries += 1
 
@@ -403,6 +405,12 @@ class _Post:
             return msgspec.json.decode(answer.content, type=_Answer)
         except msgspec.MsgspecError as error:
             raise DeliveryError(f"{self._url} does not answer like a tocsin; check it") from error
+
+
+def _cause(error: httpx2.TransportError) -> str:
+    """Why nothing came of it, without the number that the system gives it."""
+    why = str(error).partition("] ")[2] if str(error).startswith("[Errno") else str(error)
+    return why[:1].lower() + why[1:] or type(error).__name__
 
 
 def _retry_after(answer: httpx2.Response) -> float:

@@ -134,7 +134,7 @@ def _bind_port(where: str, insecure: bool) -> socket.socket:
     if not insecure and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise UsageError(
             f'"{where}" can be reached from other machines, and keys would travel in the clear; '
-            "listen on 127.0.0.1 behind a proxy that speaks TLS, or say insecure"
+            "listen on 127.0.0.1 behind a proxy that speaks TLS, or say --insecure"
         )
     door = socket.socket(family, kind, proto)
     try:
@@ -148,7 +148,7 @@ def _bind_port(where: str, insecure: bool) -> socket.socket:
 
 def _cannot_bind(where: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f'"{where}" is taken by another program; choose another port'
+        return f'"{where}" is taken by another program; name another with --listen HOST:PORT'
     return f'cannot listen on "{where}": {os.strerror(error.errno or 0).lower()}'
 
 

@@ -12,9 +12,9 @@ from tocsin.errors import Malformed
 from tocsin.event import NAMES, read_kind
 from tocsin.intake.parsers.envelope import opened, together
 from tocsin.intake.parsers.kv import PAIR
-from tocsin.intake.parsers.lines import BOM, Lines
+from tocsin.intake.parsers.lines import BOM, Lines, squeezed
 
-__all__ = ["Sniffer", "sniff"]
+__all__ = ["JSON", "OBJECT", "Sniffer", "dialect", "sniff"]
 
 _BYTES = 64 << 10
 _LINES = 50
@@ -48,7 +48,18 @@ _NGINX_KEYS = frozenset(
     "req_bytes resp_bytes body_bytes".split()
 )
 _PLAIN = "text"
-_JSON = frozenset({"tocsin", "nginx_json", "pg_json", "json"})
+#: Bytes of a line by which a log is told among what is none.
+_SHORTEST = 16
+_TIMED = re.compile(
+    rb"[\[(<]?(?:\d{1,3}>)?"
+    rb"(?:\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d|[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)"
+)
+#: Parsers of lines that are JSON objects.
+JSON = frozenset({"tocsin", "nginx_json", "pg_json", "json"})
+#: How an object begins; what else begins with a brace is words.
+OBJECT = r'^\{\s*["}]'
+_OBJECT = re.compile(OBJECT.encode())
+_BROKEN = "broken"  # the vote of an object that cannot be decoded: JSON, of whatever make
 #: Parsers that read each other's lines, under one of them.
 _KIN = {"apache": "nginx", "tocsin": "json", "nginx_json": "json"}
 _decode = msgspec.json.Decoder().decode
@@ -58,8 +69,10 @@ def sniff(data: bytes) -> str:
     """Name of the parser for a log that begins with *data* (already decompressed).
 
     The first 50 lines vote and most must agree.  Where they do not, the last ones do, since many
-    programs greet before they log; where those do not either, it is plain ``text``.  What is no
-    text at all raises :class:`Malformed`.
+    programs greet before they log; where those do not either, it is plain ``text``.  It is what
+    most lines are: the others are read as what they are, see ``company``.  Null bytes in a row, as
+    a crash or a truncation leaves them, are passed over.  What is no text at all raises
+    :class:`Malformed`.
 
     >>> sniff(b'{"level": "info", "msg": "hello"}')
     'json'
@@ -79,8 +92,8 @@ class Sniffer:
     - A chunk whose lines agree on none is read as the format that most lines before wanted, if at
       least ten did.  (What of it is not in that format is kept as ``log`` and says so.)  Else it
       is ``text``, which is never more than a guess: the next chunk is asked again.
-    - :class:`Malformed` is raised only as long as nothing but such chunks was seen: a run of zeros
-      in the middle does not end a log.
+    - :class:`Malformed` is raised only as long as nothing but such chunks was seen, and never for a
+      chunk in which a line is plainly one of a log.
 
     A format that was *named* is not asked about.
     """
@@ -111,7 +124,15 @@ class Sniffer:
 
 def _told(data: bytes) -> tuple[str, int]:
     """The parser for *data* and how many lines asked for it."""
-    lines = _lines(_text(data[:_BYTES]), whole=len(data) <= _BYTES)
+    data, _ = squeezed(data)
+    head = data[:_BYTES]
+    try:
+        head = _text(head)
+    except Malformed:
+        if not any(map(_is_of_a_log, data.split(b"\n"))):
+            raise
+        # Whatever else is in it costs no line of a log.
+    lines = _lines(head, whole=len(data) <= _BYTES)
     if not lines:
         return _PLAIN, 0
     found = _verdict(lines[:_LINES])
@@ -137,12 +158,14 @@ def _verdict(lines: list[bytes]) -> tuple[str, int]:
         votes[_PLAIN] += votes.pop("pg_csv", 0)  # whose records may span lines
     if votes["pg_csv"] and _vote(lines[0]) == "pg_csv" and votes["pg_csv"] >= 0.1 * len(lines):
         return "pg_csv", len(lines)  # the other lines are inside of its quoted fields
-    objects = sum(votes[name] for name in _JSON)
+    broken = votes.pop(_BROKEN, 0)
+    objects = sum(votes[name] for name in JSON) + broken
     served = votes["nginx"] + votes["apache"]
-    winner, count = votes.most_common(1)[0]
+    winner, count = votes.most_common(1)[0] if votes else ("json", broken)
     need = _AGREE * len(lines)
     if objects >= need:
-        return (winner if winner in _JSON and count >= _AGREE * objects else "json"), objects
+        sure = winner in JSON and count >= _AGREE * (objects - broken)
+        return (winner if sure else "json"), objects
     if served >= need:
         return ("nginx" if votes["nginx"] >= votes["apache"] else "apache"), served
     if objects and objects + votes["kv"] >= need:
@@ -168,7 +191,15 @@ def _text(head: bytes) -> bytes:
 
 def _every_other_is_null(pairs: bytes) -> bool:
     half = len(pairs) // 2
-    return max(pairs[0::2].count(0), pairs[1::2].count(0)) > 0.4 * half
+    low, high = sorted((pairs[0::2].count(0), pairs[1::2].count(0)))
+    return high > 0.4 * half and low < 0.1 * half
+
+
+def _is_of_a_log(line: bytes) -> bool:
+    """Whether a line has a format or begins with a time, and has nothing in it that no text has."""
+    if len(line) < _SHORTEST or line.translate(None, _CONTROL) != line:
+        return False
+    return _TIMED.match(line) is not None or _vote(line) != _PLAIN
 
 
 def _lines(head: bytes, *, whole: bool) -> list[bytes]:
@@ -197,13 +228,19 @@ def _vote(line: bytes) -> str:
     return "kv" if pairs >= 3 or (pairs >= 2 and PAIR.match(text)) else "text"
 
 
+def dialect(line: bytes) -> str:
+    """The parser that a line which begins with a brace wants."""
+    vote = _object(line)
+    return "json" if vote == _BROKEN else vote
+
+
 def _object(line: bytes) -> str:
     try:
         record: Any = _decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "text"
+        return _BROKEN if _OBJECT.match(line.lstrip()) else _PLAIN
     if not isinstance(record, dict):
-        return "text"
+        return _PLAIN
     keys = set(record)
     if {"timestamp", "error_severity"} <= keys and keys & {"pid", "backend_type", "session_id"}:
         return "pg_json"

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
+from itertools import accumulate
 from types import TracebackType
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -30,6 +31,7 @@ from tocsin.intake.framing import first_fault, to_lines
 from tocsin.intake.inflate import inflate
 from tocsin.intake.limits import Limits
 from tocsin.intake.origin import Origin
+from tocsin.intake.parsers.times import ASSUMED
 from tocsin.intake.records import boundary
 
 __all__ = ["NATIVE", "Job", "Outcome", "Road", "Ticket", "Workers"]
@@ -48,7 +50,8 @@ S = TypeVar("S")
 class Road(msgspec.Struct, frozen=True):
     """The way from bytes to a batch: intake's own functions, or fakes."""
 
-    parse: Callable[[bytes, str, Origin, int], pl.DataFrame]  #: data, parser, origin, observed
+    #: data, parser, origin, observed; and whether the parser was found out, not named
+    parse: Callable[[bytes, str, Origin, int, bool], pl.DataFrame]
     admit: Callable[[pl.DataFrame, Origin], Batch]  #: signatures, redaction, normal form
     sniff: Callable[[bytes], str]  #: the parser for these first bytes
     parsers: Collection[str]  #: names that ``parse`` knows
@@ -231,7 +234,7 @@ class Workers(Generic[S]):
 
     def _read_piece(self, begun: _Begun[S], piece: bytes) -> None:
         job, read = begun.read.waiting.job, begun.read
-        frame = self._road.parse(piece, begun.parser, job.origin, job.observed)
+        frame = self._road.parse(piece, begun.parser, job.origin, job.observed, job.parser is None)
         begun.end += len(piece)
         if _refuses(job, begun.parser):
             begun.parsed.append(frame)
@@ -255,9 +258,11 @@ class Workers(Generic[S]):
         if len(lines) > self._limits.inflated_bytes or sum(counts) > self._limits.lines:
             return False
         assert first.parser is not None
-        frame = self._road.parse(lines, first.parser, first.origin, first.observed)
-        unusual = frame.height != sum(counts) or (
-            _refuses(first, first.parser) and _parse_errors(frame)
+        frame = self._road.parse(lines, first.parser, first.origin, first.observed, False)
+        unusual = (
+            frame.height != sum(counts)
+            or (_refuses(first, first.parser) and _parse_errors(frame))
+            or _borrows(frame, counts)
         )
         if unusual or not frame.height:
             return False
@@ -333,6 +338,17 @@ def _refuses(job: Job, parser: str) -> bool:
 def _rows(lines: bytes) -> int:
     """How many lines there are; more than the parser's rows when some of them are blank."""
     return lines.count(b"\n") + (not lines.endswith(b"\n") and bool(lines))
+
+
+def _borrows(frame: pl.DataFrame, counts: Sequence[int]) -> bool:
+    """Whether a body may begin with a line without a time, which took that of its neighbour."""
+    if "tags" not in frame.columns:
+        return False
+    starts = [start for start, n in zip([0, *accumulate(counts)], counts, strict=False) if n]
+    time = frame["time"]
+    near = (time == time.shift(1)) | (time == time.shift(-1))
+    assumed = frame["tags"].list.contains(ASSUMED)
+    return bool((near & assumed).gather(starts).any())
 
 
 def _parse_errors(frame: pl.DataFrame) -> int:

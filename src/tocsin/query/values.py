@@ -51,6 +51,12 @@ _DATE = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?:(:\d\d)(?:[.,](\d{1,9}))?)?\s?(Z|z|[+-]\d\d:?\d\d)?)?",
     re.ASCII,
 )
+#: Lengths of time as people write them elsewhere.
+_WORDY = re.compile(
+    r"(\d+)\s*(seconds?|secs?|minutes?|mins?|hours?|hrs?|days?|weeks?)(?:\s+ago)?",
+    re.ASCII | re.IGNORECASE,
+)
+_UNIT_OF = {"mi": "m", "se": "s", "ho": "h", "hr": "h", "da": "d", "we": "w"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -120,6 +126,9 @@ def moment(text: str, now: int, *, end: bool = False) -> int:
     """
     text = text.strip()
     ago = read_duration(text)
+    if ago is None and (wordy := _WORDY.fullmatch(text)):
+        right = f"{wordy[1]}{_UNIT_OF[wordy[2][:2].lower()]}"
+        raise QueryError(f'"{text}" is not a time; did you mean {right}?')
     instant = read_instant(text) if ago is None else Instant(_fits(-ago, text, None), relative=True)
     if end and not instant.relative:
         return min(LATEST, instant.last(now) + 1)

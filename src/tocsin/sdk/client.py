@@ -16,23 +16,25 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tocsin.errors import SettingsError
 from tocsin.event.model import Event
+from tocsin.sdk import context
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.options import Options, read_options
 from tocsin.sdk.seen import Seen
 from tocsin.sdk.sending.drain import Out, Reading
-from tocsin.sdk.sending.inbox import Item
+from tocsin.sdk.sending.inbox import MOST, Item
 from tocsin.sdk.sending.life import Life, warm
 
 if TYPE_CHECKING:
     from tocsin.sdk.sending.ship import Patience
 
-__all__ = ["Client", "configure", "flush", "made_by", "reset", "the_client", "use"]
+__all__ = ["Client", "at_once", "configure", "flush", "made_by", "reset", "the_client", "use"]
 
 log = logging.getLogger("tocsin")
 
@@ -61,6 +63,9 @@ class Client:
             warm(options)
         self._life = self._new_life()
         _clients.add(self)
+        if "uwsgi" in sys.modules:
+            _uwsgi.heed()
+            self.take = self._take_after_forks  # type: ignore[method-assign]
 
     def take(self, item: Item) -> None:
         """Record *item*: well under a microsecond, no lock, no wait, no exception."""
@@ -70,6 +75,12 @@ class Client:
             self._life.inbox.put(item)
         except Exception as error:  # noqa: BLE001  the guest's first rule
             harmless.mishap(error)
+
+    def _take_after_forks(self, item: Item) -> None:
+        """The same where a fork may have gone unnoticed."""
+        with harmless:
+            _uwsgi.look()
+        Client.take(self, item)
 
     def start(self) -> None:
         """Begin at once, not with the first event: the receiver then hears that we are there."""
@@ -126,6 +137,48 @@ class Client:
             workers.Finalize(None, self.close, exitpriority=0)
 
 
+class _Uwsgi:
+    """uWSGI forks without telling Python: a worker would wait for threads that its master has."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._heeded = False
+
+    def heed(self) -> None:
+        """Be told of forks by its hook, and say so if it runs no threads."""
+        if self._heeded:
+            return
+        self._heeded, self._pid = True, os.getpid()
+        with harmless:
+            server: Any = sys.modules["uwsgi"]
+            before = getattr(server, "post_fork_hook", None)
+
+            def forked() -> None:
+                with harmless:
+                    self.look()
+                if before is not None:
+                    before()
+
+            server.post_fork_hook = forked
+            if not {"enable-threads", "threads"} & set(server.opt):
+                log.warning(
+                    "tocsin: uWSGI runs no threads of Python; without --enable-threads what is "
+                    "recorded is sent only when a worker ends"
+                )
+
+    def look(self) -> None:
+        """Begin anew if this is another process by now."""
+        pid = os.getpid()
+        if pid != self._pid:
+            self._pid = pid
+            harmless.begin_anew()
+            context.begin_anew()
+            _begin_anew()
+
+
+_uwsgi = _Uwsgi()
+
+
 class _Nobody:
     """The reader of a client that takes nothing."""
 
@@ -170,11 +223,91 @@ def the_client() -> Client:
     with _the.lock:
         if _the.client is None:
             try:
-                _the.client = _the.make(read_options(_the.given, _sound(os.environ)))
+                made = _the.make(read_options(_the.given, _sound(os.environ)))
             except Exception as error:  # noqa: BLE001  who asks may be serving a request
                 harmless.mishap(error)
-                _the.client = Client(Options(output="off"), _Nobody())
+                made = Client(Options(output="off"), _Nobody())
+            _the.client = made
+            _waiting.go_to(made)
         return _the.client
+
+
+def at_once() -> Client | _Waiting:
+    """The one client; or, while it is being made beside us, where things wait for it meanwhile.
+
+    To make one takes a tenth of a second, most of it for imports, and who says something is
+    serving a request.
+    """
+    client = _the.client
+    return client if client is not None else _waiting
+
+
+class _Waiting:
+    """Takes what is said before there is a client, and has one made by a thread of our own."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._overflowed = 0
+        self._thread: threading.Thread | None = None
+        self._registered = False
+
+    def take(self, item: Item) -> None:
+        """Record *item*, as soon as there is somebody who does."""
+        if len(self._items) >= MOST:
+            self._overflowed += 1
+        else:
+            self._items.append(item)
+        with harmless:
+            self.start()
+            if (client := _the.client) is not None:  # it was made just now
+                self.go_to(client)
+
+    def start(self) -> None:
+        """Have the client made."""
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            return
+        self._thread = threading.Thread(target=the_client, name="tocsin-maker", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:  # no more threads, or the interpreter is ending
+            self._thread = None
+            the_client()
+        if not self._registered:
+            self._registered = True
+            atexit.register(self._end)
+
+    def go_to(self, client: Client) -> None:
+        """Hand over what waits."""
+        lost, self._overflowed = self._overflowed, 0
+        client._life.inbox.overflowed += lost
+        while True:
+            try:
+                client.take(self._items.popleft())
+            except IndexError:
+                return
+
+    def settle(self) -> None:
+        """Before a fork: an import that it interrupts would never end in the child."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_LONGEST_IMPORT)
+
+    def abandon(self) -> None:
+        """In a forked child: what waits is the parent's."""
+        self._items.clear()
+        self._overflowed = 0
+        self._thread = None
+
+    def _end(self) -> None:
+        if self._items:
+            the_client().close()
+
+
+_waiting = _Waiting()
+
+#: Seconds for which a fork waits until the client is made.
+_LONGEST_IMPORT = 5.0
 
 
 def configure(**given: Any) -> Client:
@@ -193,6 +326,7 @@ def configure(**given: Any) -> Client:
         if before is not None and before.options == options:
             return before
         _the.client = _the.make(options)
+        _waiting.go_to(_the.client)
     if before is not None:
         before.close()
     return _the.client
@@ -274,10 +408,11 @@ def _tell_of_typos(environment: Mapping[str, str]) -> None:
 
 def _begin_anew() -> None:
     _the.lock = threading.RLock()
+    _waiting.abandon()
     for client in list(_clients):
         with harmless:
             client.begin_anew()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(before=_waiting.settle, after_in_child=_begin_anew)

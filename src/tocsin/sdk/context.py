@@ -8,11 +8,17 @@ import random
 import secrets
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
+from enum import Enum
 from typing import Any
 
 from tocsin.sdk.harmless import harmless
+from tocsin.sdk.plain import plain, text
 
-__all__ = ["Context", "current", "identify", "new_request_id"]
+__all__ = ["Context", "begin_anew", "current", "identify", "new_request_id"]
+
+#: Characters of what somebody is known by, and of a session's id.
+LONGEST = 256
+LONGEST_SESSION = 8_192
 
 _current: ContextVar[Context | None] = ContextVar("tocsin_request", default=None)
 
@@ -110,44 +116,56 @@ def current() -> Context | None:
 
 
 def identify(
-    user: str | None = None,
+    user: object = None,
     *,
-    role: str | None = None,
-    tenant: str | None = None,
-    session: str | None = None,
-    auth_method: str | None = None,
+    role: object = None,
+    tenant: object = None,
+    session: object = None,
+    auth_method: object = None,
     **attributes: Any,
 ) -> None:
     """Say who the request at hand is from, as the application has accepted it.
 
     Call it where the application knows: in the login dependency, the decorator, the middleware.
-    What is not given stays as it was.  Outside a request nothing happens.
+    What is not given stays as it was.  Outside a request nothing happens.  Whatever is given
+    (a number, a UUID, an enum) is copied as text; attributes, as JSON has them.
     *session* is a secret and leaves only as a keyed hash.
     """
     at_hand = _current.get()
     if at_hand is None:
         return
-    at_hand.user = user if user is not None else at_hand.user
-    at_hand.role = role if role is not None else at_hand.role
-    at_hand.tenant = tenant if tenant is not None else at_hand.tenant
-    at_hand.session = session if session is not None else at_hand.session
-    at_hand.auth_method = auth_method if auth_method is not None else at_hand.auth_method
-    if attributes:
-        at_hand.more = {**(at_hand.more or {}), **attributes}
+    with harmless:
+        if user is not None:
+            at_hand.user = _name(user)
+        if role is not None:
+            at_hand.role = _name(role)
+        if tenant is not None:
+            at_hand.tenant = _name(tenant)
+        if session is not None:
+            at_hand.session = _name(session, LONGEST_SESSION)
+        if auth_method is not None:
+            at_hand.auth_method = _name(auth_method)
+        if attributes:
+            at_hand.more = {**(at_hand.more or {}), **plain(attributes)}
+
+
+def _name(value: Any, longest: int = LONGEST) -> str:
+    """*value* as a text to be known by: of an enum its value, and no more than so long."""
+    return text(value.value if isinstance(value, Enum) else value)[:longest]
 
 
 _prefix = secrets.token_hex(8)
 _count = itertools.count(1)
 
 
-def _begin_anew() -> None:
+def begin_anew() -> None:
     """A forked child must not go on with its parent's ids."""
     global _prefix, _count
     _prefix, _count = secrets.token_hex(8), itertools.count(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=begin_anew)
 
 
 def new_request_id() -> str:

@@ -1,4 +1,4 @@
-"""An exception, copied: its class, its words, its way; never its frames or their values."""
+"""An exception, copied: its class, its words, its way; never its frames, nor any values."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ LONGEST = 4096  #: characters of its words
 _OURS = str(Path(__file__).parent)
 
 
-def failure_of(error: BaseException, *, handled: bool = False) -> Failure:
+def failure_of(error: BaseException, *, handled: bool = False, refuses: bool = False) -> Failure:
     """What can be kept of *error*; of those that caused it, class and last frames but no words.
 
-    A task group's wrapping of a single exception is taken off.
+    One that *refuses* values says nothing itself, since it would quote them.  A task group's
+    wrapping of a single exception is taken off.
     """
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
@@ -34,7 +35,8 @@ def failure_of(error: BaseException, *, handled: bool = False) -> Failure:
         frames = _frames(cause.__traceback__, min(left, FRAMES_BEHIND))
         left -= len(frames)
         lines += [f"caused by {class_of(cause)}", *frames]
-    return Failure(class_of(error), text(error, LONGEST), "\n".join(lines), handled)
+    words = "" if refuses else text(error, LONGEST)
+    return Failure(class_of(error), words, "\n".join(lines), handled)
 
 
 def class_of(error: BaseException) -> str:

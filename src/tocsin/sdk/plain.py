@@ -1,4 +1,7 @@
-"""What the application hands us, as plain values: copied on the spot, bounded, never a failure."""
+"""What the application hands us, as plain values: copied on the spot, bounded, never a failure.
+
+Of an exception these are its words, without the values that they quote.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from tocsin.sdk.harmless import harmless
+from tocsin.sdk.quoted import words_of
 
 __all__ = ["number", "plain", "text"]
 
@@ -40,6 +44,8 @@ def _told(value: Any) -> str:
             return str.__str__(value)
         if isinstance(value, (bytes, bytearray, memoryview)):
             return bytes(value).decode("utf-8", "backslashreplace")
+        if isinstance(value, BaseException):
+            return words_of(value)
         return str.__str__(str(value))
     except Exception as error:  # noqa: BLE001  the application's own __str__ may fail in any way
         harmless.mishap(error)

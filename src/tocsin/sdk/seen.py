@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from tocsin.sdk.context import Context
+from tocsin.sdk.refusals import Complaint
 
 __all__ = ["Complaint", "Failure", "Pairs", "Seen"]
 
@@ -27,13 +28,6 @@ class Failure(Struct, frozen=True, gc=False):
     message: str  #: not redacted yet
     stack: str  #: frames as ``file:line function``, no source lines, no values
     handled: bool = False  #: the framework made an answer of it
-
-
-class Complaint(Struct, frozen=True, gc=False):
-    """One field that was refused, and by which rule; never its value."""
-
-    field: str  #: dotted: ``body.items.0.price``
-    rule: str  #: the framework's name of the rule: ``missing``, ``enum``, ``max_length``
 
 
 class Seen(Struct):

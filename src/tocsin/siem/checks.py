@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
+import http.client
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
 
-from tocsin.errors import SettingsError, TocsinError
+from tocsin.errors import SettingsError, TocsinError, UsageError
 from tocsin.intake import PARSERS
 from tocsin.intake.serve import listen
 from tocsin.intake.tokens import LAYERS
 from tocsin.settings import Follow, Settings
+from tocsin.siem.access import SOCKET
 from tocsin.siem.house import is_fresh, key_source
-from tocsin.siem.rulebook import rule_files
+from tocsin.siem.local import Remote, answers
+from tocsin.siem.rulebook import rule_files, unknown_fields
 from tocsin.vault.keys import FileKey, KeyRing, file_key
 
-__all__ = ["check", "problems"]
+__all__ = ["absent", "check", "notes", "problems"]
 
 
 def check(settings: Settings) -> None:
@@ -38,12 +43,29 @@ def problems(settings: Settings, *, but: Collection[str] = ()) -> list[str]:
         try:
             one()
         except TocsinError as error:
-            # A door that is taken, perhaps by tocsin itself, is no fault of the settings.
-            if getattr(error.__cause__, "errno", None) != errno.EADDRINUSE:
+            # A door that is taken by the tocsin that these settings are for is where it shall be.
+            if not (_is_taken(error) and _serving(settings.data, settings.listen)):
                 found.append(str(error))
         except OSError as error:
             found.append(f"{error.filename}: {(error.strerror or str(error)).lower()}")
     return found
+
+
+def notes(settings: Settings) -> list[str]:
+    """What may be as it was meant, and is worth a look."""
+    found = [f"follow {path}: not there yet" for path in absent(settings.follow)]
+    with contextlib.suppress(TocsinError):  # told by `problems`
+        found += map(str, unknown_fields(settings.rules))
+    return found
+
+
+def absent(follow: Sequence[Follow]) -> list[str]:
+    """Paths and patterns of followed files that no file has."""
+    return [one.path for one in follow if not _is_there(one.path)]
+
+
+def _is_there(path: str) -> bool:
+    return Path(path).exists() or any(glob.iglob(path, recursive=True))  # noqa: PTH207  as it is followed
 
 
 def _checks(settings: Settings) -> Iterator[partial[None]]:
@@ -66,7 +88,58 @@ def data(place: Path) -> None:
 
 def address(settings: Settings) -> None:
     """The door can be opened where it shall be."""
-    listen(Starlette(), settings.listen, insecure=settings.insecure).socket.close()
+    try:
+        listen(Starlette(), settings.listen, insecure=settings.insecure).socket.close()
+    except UsageError as error:
+        if _is_taken(error):
+            raise UsageError(_taken(settings)) from error.__cause__
+        raise
+
+
+def _is_taken(error: Exception) -> bool:
+    return getattr(error.__cause__, "errno", None) == errno.EADDRINUSE
+
+
+def _taken(settings: Settings) -> str:
+    """By whom, as far as one can tell, and the way out."""
+    where, data = settings.listen, settings.data
+    if pid := _serving(data, where):
+        return f'"{where}" is where process {pid} serves {data} already; stop it first'
+    way_out = "name another with --listen HOST:PORT"
+    for other in (f"{data}-demo", data.removesuffix("-demo")):
+        if pid := _serving(other, where):
+            return f'"{where}" is taken by the tocsin on {other} (process {pid}); {way_out}'
+    who = "another tocsin" if _is_tocsin(where) else "another program"
+    return f'"{where}" is taken by {who}; {way_out}'
+
+
+def _serving(data: str, where: str) -> int:
+    """The process of the tocsin that runs on *data* and has its door at *where*; 0: there is none.
+
+    Its port is enough: two cannot have the same.
+    """
+    socket = Path(data) / SOCKET
+    with contextlib.suppress(TocsinError, OSError):
+        if answers(socket):
+            with Remote(socket) as remote:
+                status = remote.status()
+            if str(status.get("door")).rpartition(":")[2] == where.rpartition(":")[2]:
+                return int(status["pid"])
+    return 0
+
+
+def _is_tocsin(where: str) -> bool:
+    """Whether who serves there asks for a key as tocsin does."""
+    host, _, port = where.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+    connection = http.client.HTTPConnection(host, int(port), timeout=1.0)
+    try:
+        connection.request("POST", "/v1/events")
+        return "tocsin" in (connection.getresponse().getheader("www-authenticate") or "")
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def rules(settings: Settings) -> None:

@@ -14,6 +14,7 @@ import polars as pl
 from msgspec import Struct
 
 from tocsin.alerts import Decided, Decision
+from tocsin.alerts.decisions import Closed, Lifted, Suppressed
 from tocsin.event import Event, Kind
 from tocsin.event.times import read_time, rfc3339
 from tocsin.intake import Origin
@@ -84,7 +85,7 @@ def new_id() -> str:
 def event_of(made: Made) -> Event:
     """The event that says it."""
     facts: dict[str, Any] = msgspec.to_builtins(made.what)
-    message = facts["decision"]
+    message = f"{facts['decision']}: {_about(made)}"
     if "expires_at" in facts:  # for people to read
         facts["expires_at"] = rfc3339(facts["expires_at"])
     return Event(
@@ -97,6 +98,24 @@ def event_of(made: Made) -> Event:
         client_ip=facts["entity"] if facts.get("entity_type") == "client_ip" else None,
         attributes={"id": made.id, **{n: v for n, v in facts.items() if v not in (None, "")}},
     )
+
+
+def _about(made: Made) -> str:
+    """What was decided on, for whoever reads the event in a table."""
+    match made.what:
+        case KeyMade(key=key, source=source):
+            return f"{key} for {source}"
+        case KeyRevoked(key=key):
+            return key
+        case Lifted(suppression=suppression):
+            return suppression
+        case Suppressed(rule=rule, entity_type=kind, entity=entity):
+            whom = f"{kind} {entity}" if kind else ""
+            return f"{made.id} of {' for '.join(part for part in (rule, whom) if part)}"
+        case Closed(incident=incident, reason=reason):
+            return f"{incident} as {reason}"
+        case other:
+            return other.incident
 
 
 def decided(frame: pl.DataFrame) -> pl.Series:

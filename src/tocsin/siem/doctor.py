@@ -15,14 +15,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from tocsin.detect import Engine
+from tocsin.detect import Engine, span
 from tocsin.errors import TocsinError
 from tocsin.settings import Loaded, Settings
 from tocsin.siem.access import SOCKET, holds_a_vault
-from tocsin.siem.checks import problems
+from tocsin.siem.checks import absent, problems
 from tocsin.siem.house import key_source
 from tocsin.siem.local import Remote, answers
-from tocsin.siem.rulebook import load_rules, told
+from tocsin.siem.rulebook import load_rules, told, unknown_fields
 from tocsin.vault import tlog
 from tocsin.vault.keys import KeyRing
 from tocsin.vault.note import Signer, open_note, parse_checkpoint
@@ -71,11 +71,11 @@ def _clock(data: Path, now: float) -> Check:
         except sqlite3.Error as error:
             return Check("clock", "warn", f"could not be compared with the vault: {error}")
         if last is not None and last / 1e9 - now > _SKEW_SECONDS:
-            behind = int(last / 1e9 - now)
+            behind = span(last - int(now * 1e9))
             return Check(
                 "clock",
                 "bad",
-                f"{behind} s behind the vault's last seal",
+                f"{behind} behind the vault's last seal",
                 "set it; keep it with NTP",
             )
     return Check("clock", "good", "later than everything in the vault")
@@ -200,7 +200,8 @@ def _catalog(data: Path) -> tuple[_Listed, Check]:
 
 def _keys(data: Path, ring: KeyRing, listed: _Listed) -> Check:
     mend = f"restore it from the backup of {data / 'keys'}, and start `tocsin up`"
-    wanted = {"signing", "epoch", "catalog", "identifiers"} | {f"seg.{s}" for s, *_ in listed}
+    wanted = {"signing", "epoch", "catalog", "identifiers", "deliveries"}
+    wanted |= {f"seg.{segment}" for segment, *_ in listed}
     there = set(ring.names())
     running = _is_running(data)
     for name in sorted(wanted if running else there | wanted):  # others come and go as it works
@@ -253,12 +254,13 @@ def _promised(log: Path, ring: KeyRing) -> tuple[int, str]:
 
 
 def _segments(data: Path, listed: _Listed) -> Check:
-    mend = f"restore them from a backup into {data / 'segments'}; then `tocsin verify`"
-    aside, wrong = list[str](), list[str]()
+    mend = f"restore them from a backup into {data / 'segments'}, and start `tocsin up`"
+    aside, wrong, back = list[str](), list[str](), list[str]()
     for segment, size, why in listed:
         path = segment_path(data, segment)
         if why is not None:
-            aside.append(path.name)
+            there = path.exists() and path.stat().st_size == size
+            (back if there else aside).append(path.name)
             continue
         try:
             found = path.stat().st_size
@@ -272,6 +274,10 @@ def _segments(data: Path, listed: _Listed) -> Check:
         return Check("segments", "bad", f"{', '.join(wrong[:3])}{more}", mend)
     if aside:
         return Check("segments", "bad", f"damaged and set aside: {', '.join(aside[:3])}", mend)
+    if back:
+        words = f"set aside, and in place again: {', '.join(back[:3])}"
+        take = "start `tocsin up`: it takes back what is as it was promised; then `tocsin verify`"
+        return Check("segments", "warn", words, take)
     return Check("segments", "good", f"{len(listed)} are there, with their sizes")
 
 
@@ -347,12 +353,20 @@ def _rules(settings: Settings) -> Iterator[Check]:
             "rules", "warn", f"{blind.rule} is blind: no event has {', '.join(blind.fields)}",
             "map the fields, or take the rule out",
         )  # fmt: skip
+    for stranger in unknown_fields(settings.rules):
+        mend = "correct the name; or leave it, if your events have such an attribute"
+        yield Check("rules", "warn", str(stranger), mend)
     yield Check("rules", "good", f"{len(told(rules))} rules are loaded")
 
 
 def _settings(loaded: Loaded) -> Iterator[Check]:
     for problem in loaded.unknown:
         yield Check("settings", "warn", problem, "unset the variable, or correct its name")
+    for note in loaded.application:
+        yield Check("settings", "good", note)
+    for path in absent(loaded.settings.follow):
+        words = f"{path} is not there yet"
+        yield Check("follow", "warn", words, "correct the path, or wait for it")
     for problem in loaded.left_out:
         yield Check("settings", "warn", problem, "do what it says, or remove it")
     wrong = problems(loaded.settings, but=("rules", "key"))  # looked at already

@@ -68,21 +68,24 @@ class Following:
         try:
             parser = followed.parser(chunk)
         except Malformed as error:
-            # A file that is no log costs nobody else theirs.  What it holds is passed over, and
-            # said: once, since the place moves on and the file is known from then on.
+            # A file that is no log costs nobody else theirs: no line in the chunk is one of a log.
+            # What it holds is passed over, and said: once, since the place moves on and the file is
+            # known from then on.
             if followed.refuse(chunk):
                 self._warn(f"{chunk.path}: {error}; it is not followed", "gap")
             followed.tail.ack(chunk)
             return
         content, begin = chunk.position.id, chunk.position.offset - len(chunk.data)
         for start, data in followed.parts(content, begin, chunk.data):
-            self._keep(data, parser, origin, f"{content}@{start}")
+            self._keep(followed, data, parser, origin, f"{content}@{start}")
         # A crash before this brings the chunk again, perhaps longer: see ``parts``.
         followed.tail.ack(chunk)
 
-    def _keep(self, data: bytes, parser: str, origin: Origin, place: str) -> None:
+    def _keep(
+        self, followed: _Followed, data: bytes, parser: str, origin: Origin, place: str
+    ) -> None:
         """Store records; the same bytes at the same place of the same content are a repeat."""
-        frame = parse(data, parser, origin, self._clock())
+        frame = parse(data, parser, origin, self._clock(), guessed=followed.named is None)
         if frame.height:
             digest = blake2b(data, digest_size=16).hexdigest()
             self._store(self._admit(frame, origin), origin.source, f"{place}-{digest}")
@@ -122,7 +125,8 @@ class Following:
                 begin = at + len(data) - len(rest)
                 parts = followed.parts(content, begin, rest) if rest else []
                 for start, part in parts:
-                    self._keep(part, sniffer.parser(part), origin, f"{content}@{start}")
+                    begun_at = f"{content}@{start}"
+                    self._keep(followed, part, sniffer.parser(part), origin, begun_at)
                 at += len(data)
         return met
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import msgspec
@@ -218,7 +219,13 @@ def _meet(catalog: sa.Engine) -> None:
 class House(Verbs):
     """A vault that this process writes to."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        sealer: Popen[bytes] | None = None,
+    ) -> None:
         data = Path(settings.data)
         refuse_shared(data)
         source = key_source(settings, create=True)
@@ -226,6 +233,7 @@ class House(Verbs):
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.settings = settings
         self.data = data
+        self.door = ""  #: HOST:PORT, once it is open
         self.key_place = source.place
         catalog = open_catalog(data / _CATALOG)
         self.cursors = CatalogCursors(catalog)
@@ -238,6 +246,7 @@ class House(Verbs):
                 epoch_rows=settings.epoch_rows,
                 epoch_seconds=settings.epoch_seconds,
                 catalog=catalog,
+                sealer=sealer,
             )
         except BaseException:
             catalog.dispose()
@@ -338,6 +347,7 @@ class House(Verbs):
         """How the vault is, in figures."""
         facts: dict[str, Any] = msgspec.to_builtins(self.vault.status())
         return {"running": True, "data": str(self.data), "pid": os.getpid(), **facts} | {
+            "door": self.door,
             "detected_seq": self.detected(),
             "detection_losses": msgspec.to_builtins(self.losses()),
         }

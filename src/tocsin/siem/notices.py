@@ -15,17 +15,19 @@ import msgspec
 import sqlalchemy as sa
 
 from tocsin.catalog import segments as table
+from tocsin.detect import span
 from tocsin.errors import TocsinError
 from tocsin.event import Event, Kind
 from tocsin.siem.detection import Losses
 from tocsin.vault import Recovery
 from tocsin.vault.note import parse_checkpoint
-from tocsin.vault.segments import segment_path
+from tocsin.vault.segments import key_name, segment_path
 from tocsin.vault.store import Status
 from tocsin.vault.tlog import decode, entries
 
 __all__ = [
     "CATALOG",
+    "RESTORED",
     "TAMPERED",
     "UNCLEAN",
     "UNTOLD",
@@ -40,6 +42,7 @@ __all__ = [
 DAMAGED = "record_damaged"  #: evidence is gone, or does not read
 TAMPERED = "record_tampered"  #: somebody changed what is proved
 FORGED = "catalog_forged"  #: somebody else wrote into the catalog
+RESTORED = "record_restored"  #: what was set aside is whole again, and counts
 CATALOG = "catalog_lost"
 UNCLEAN = "unclean_stop"
 SEALER = "sealer_died"
@@ -80,6 +83,14 @@ def found_at_start(data: Path, recovery: Recovery, catalog: sa.Engine) -> Iterat
         yield Notice(UNCLEAN, "warn", words)
     if recovery.lost_rows:
         yield Notice(DAMAGED, "critical", f"{recovery.lost_rows} acknowledged events were lost")
+    if recovery.unproved_rows:
+        words = f"{recovery.unproved_rows} events were in files whose keys are gone, and are lost"
+        yield Notice(DAMAGED, "critical", words)
+    for what in recovery.mended:
+        yield Notice(DAMAGED, "critical", f"a bad byte was put right by what is signed: {what}")
+    if recovery.taken_back:
+        words = f"whole again, and taken back: {_some(f'{n}.parquet' for n in recovery.taken_back)}"
+        yield Notice(RESTORED, "info", words)
     for what in recovery.damaged:
         yield Notice(DAMAGED, "critical", f"damaged and set aside: {what}")
     if files := _set_aside(catalog):
@@ -87,8 +98,11 @@ def found_at_start(data: Path, recovery: Recovery, catalog: sa.Engine) -> Iterat
     if files := gone(data, catalog):
         words = f"gone from the disk, with all events in them: {_some(files)}"
         yield Notice(DAMAGED, "critical", words)
-    if (seconds := _unclean(data)) is not None:
-        words = f"tocsin had ended without a stop; the record is silent for {seconds:.0f} s"
+    if files := locked(data, catalog):
+        words = f"cannot be read until a key is back: {_some(files)}; restore it from the backup"
+        yield Notice(DAMAGED, "critical", words)
+    if (silent := _unclean(data)) is not None:
+        words = f"tocsin had ended without a stop; the record is silent for {span(silent)}"
         yield Notice(UNCLEAN, "warn", words)
 
 
@@ -100,14 +114,29 @@ def gone(data: Path, catalog: sa.Engine) -> list[str]:
     return [path.name for path in (segment_path(data, id) for id in ids) if not path.exists()]  # noqa: A001
 
 
+def locked(data: Path, catalog: sa.Engine) -> list[str]:
+    """Segments that are there, while their keys are not; each with the file that is missing."""
+    wanted = sa.select(table.c.id).where(table.c.quarantined.is_(None)).order_by(table.c.first_seq)
+    with catalog.connect() as connection:
+        ids = connection.scalars(wanted).all()
+    keys = data / "keys"
+    there = {path.name for path in keys.iterdir()} if keys.is_dir() else set[str]()
+    keyless = [id for id in ids if f"{key_name(id)}.key" not in there]  # noqa: A001
+    return [
+        f"{id}.parquet, for want of keys/{key_name(id)}.key"
+        for id in keyless  # noqa: A001
+        if segment_path(data, id).exists()
+    ]
+
+
 def _set_aside(catalog: sa.Engine) -> list[str]:
     wanted = sa.select(table.c.id).where(table.c.quarantined.is_not(None))
     with catalog.connect() as connection:
         return [f"{id}.parquet" for id in connection.scalars(wanted.order_by(table.c.first_seq))]  # noqa: A001
 
 
-def _unclean(data: Path) -> float | None:
-    """Seconds of silence before this life, when the one before it did not end in order."""
+def _unclean(data: Path) -> int | None:
+    """Nanoseconds of silence before this life, when the one before it did not end in order."""
     log = data / "log"
     try:
         path = log / "checkpoint"
@@ -116,7 +145,7 @@ def _unclean(data: Path) -> float | None:
         begin = max(0, size - _LOG_ENTRIES)
         for entry in reversed([decode(e, where=str(log)) for e in entries(log, size, begin)]):
             if entry["kind"] == "start":
-                return None if entry["clean"] else entry["gap"] / 1e9
+                return None if entry["clean"] else int(entry["gap"])
     except (OSError, TocsinError, KeyError, ValueError):
         return None  # whatever is wrong with the log, the vault itself says
     return None
@@ -150,6 +179,7 @@ class Watch:
         self._house = house
         self._restarts, self._failed = 0, frozenset[str]()
         self._aside = frozenset(_set_aside(house.catalog))
+        self._locked = frozenset[str]()
         self._forged = frozenset[str]()
         self._lost, self._lost_told_at = house.losses(), float("-inf")
 
@@ -169,6 +199,8 @@ class Watch:
             Notice(DAMAGED, "critical", f"damaged and set aside: {name}")
             for name in sorted(aside - self._aside)
         ]
+        locked = frozenset(status.locked)
+        found += [Notice(DAMAGED, "critical", words) for words in sorted(locked - self._locked)]
         found += [
             Notice(FORGED, "critical", f"{name} in the catalog was not written by tocsin")
             for name in sorted(forged - self._forged)
@@ -182,6 +214,7 @@ class Watch:
             self._house.tell(*(notice(n.tag, n.words, at=at, severity=n.severity) for n in found))
         # Only now: while nothing can be written, it waits.
         self._restarts, self._failed, self._aside, self._forged = restarts, failed, aside, forged
+        self._locked = locked
         if tells_loss:
             self._lost, self._lost_told_at = lost, now
 

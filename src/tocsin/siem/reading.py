@@ -117,7 +117,7 @@ def read_file(
         line = 1
         for data in read_records(file, cutter.parser, chunk=chunk_bytes):
             named = sniffer.parser(data)
-            placed = parse_placed(data, named, origin, clock())
+            placed = parse_placed(data, named, origin, clock(), guessed=parser is None)
             batch = admit(placed.frame, origin)
             lines = _record_lines(data, named, placed) + line
             line += data.count(b"\n")

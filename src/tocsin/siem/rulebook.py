@@ -12,10 +12,19 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from tocsin.detect import CorrelationRule, Rule, RuleFile, RuleSet, compile_rules, pack
+from tocsin.detect import (
+    CorrelationRule,
+    Problem,
+    Rule,
+    RuleFile,
+    RuleSet,
+    compile_rules,
+    pack,
+    strangers,
+)
 from tocsin.errors import SettingsError
 
-__all__ = ["CacheDirectory", "load_rules", "rule_files", "told"]
+__all__ = ["CacheDirectory", "load_rules", "rule_files", "told", "unknown_fields"]
 
 log = logging.getLogger("tocsin.rules")
 
@@ -37,6 +46,11 @@ def load_rules(directories: Sequence[str], *, with_pack: bool = True) -> RuleSet
         rule_files(directories, with_pack=with_pack),
         cache=CacheDirectory(Path(user_cache_dir("tocsin")) / "rules"),
     )
+
+
+def unknown_fields(directories: Sequence[str]) -> list[Problem]:
+    """Fields that rules of the operator's ask for and that may be mistyped."""
+    return strangers(load_rules(directories, with_pack=False))
 
 
 def told(rules: RuleSet) -> list[Rule | CorrelationRule]:

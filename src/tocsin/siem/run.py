@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from subprocess import Popen
 from typing import cast
 
 import msgspec
@@ -33,7 +34,7 @@ from tocsin.siem.checks import check
 from tocsin.siem.chores import Chore, briefly
 from tocsin.siem.detection import Detection
 from tocsin.siem.following import Following
-from tocsin.siem.house import House, channel_name
+from tocsin.siem.house import House, channel_name, own_batch
 from tocsin.siem.local import routes
 from tocsin.siem.notices import CATALOG, UNCLEAN, UNTOLD, Notice, Watch, found_at_start, notice
 from tocsin.siem.rulebook import load_rules
@@ -69,14 +70,16 @@ def run(
     ready: Callable[[Up], None],
     printed: Callable[[str], None],
     beside: Callable[[Up, threading.Event], None] | None = None,
+    sealer: Popen[bytes] | None = None,
 ) -> None:
     """Run until SIGINT or SIGTERM.
 
     *ready* is called once the door is open; *printed* takes a line for each incident that people
-    should see; *beside* runs in a thread of its own until its event is set.
+    should see; *beside* runs in a thread of its own until its event is set; *sealer* is the sealing
+    process, if one was begun early.
     """
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_run(settings, ready, printed, beside))
+        runner.run(_run(settings, ready, printed, beside, sealer))
 
 
 async def _run(
@@ -84,15 +87,19 @@ async def _run(
     ready: Callable[[Up], None],
     printed: Callable[[str], None],
     beside: Callable[[Up, threading.Event], None] | None,
+    sealer: Popen[bytes] | None,
 ) -> None:
     check(settings)  # what is wrong should leave nothing behind
+    # While we wait for the sealer to come up: compiling takes a second, in which others can run.
+    threading.Thread(target=_warm, name="warming", daemon=True).start()
     rules = load_rules(settings.rules, with_pack=settings.pack)
-    house = House(settings)
+    house = House(settings, sealer=sealer)
     try:
         engine = Engine(rules)
         detection = _detection(engine, house, printed)
         notices = tuple(_notices(house, detection))
         door, socket = _listeners(house, settings)
+        house.door = door.address
         try:
             watch = Watch(house)
             chores = list(_chores(house, detection, watch, settings))
@@ -108,6 +115,11 @@ async def _run(
                     listener.path.unlink(missing_ok=True)
     finally:
         await asyncio.to_thread(house.leave)
+
+
+def _warm() -> None:
+    """Have what the door looks for in each event compiled before the first one comes."""
+    own_batch([_about(Kind.SYS_STARTUP, "tocsin starts")])
 
 
 async def _serve(

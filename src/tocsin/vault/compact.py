@@ -56,7 +56,10 @@ def _run_from(known: Sequence[Segment], start: int) -> list[Segment]:
 
 def compact(sealer: Sealer) -> int:
     """Join one run; how many segments went into it."""
-    run = choose(_catalogued(sealer.catalog))
+    # What has no key waits for it, and keeps nobody else from being joined.
+    keys = set(sealer.ring.names())
+    known = [s for s in _catalogued(sealer.catalog) if segments.key_name(s.id) in keys]
+    run = choose(known)
     if not run:
         return 0
     shelves = [Shelf(sealer.directory, segment, sealer.ring) for segment in run]
@@ -64,8 +67,8 @@ def compact(sealer: Sealer) -> int:
         # What is damaged must not be written again as if it were whole.
         stored = [_read(shelf) for shelf in shelves]
     except Damaged as error:
-        name = next(s.segment.id for s in shelves if s.path.name in str(error))
-        segments.quarantine(sealer.directory, sealer.catalog, name, str(error), disk=sealer.disk)
+        bad = next(s for s in shelves if s.path.name in str(error))
+        segments.quarantine(bad, sealer.catalog, str(error), disk=sealer.disk)
         raise
     new = _write(sealer, run, shelves, _merged(stored, sealer.now() - KEPT_NS))
     sealer.rewrite(new, run)

@@ -39,3 +39,5 @@ class Recovered(Struct, frozen=True):
     clean: bool  #: whether the last life ended with a ``stop``
     catalog_lost: bool = False  #: the catalog was new, though the log was not
     entered: int = 0  #: segments that the catalog did not know
+    taken_back: tuple[str, ...] = ()  #: segments that had been set aside, and are whole again
+    mended: tuple[str, ...] = ()  #: files of the log in which a bad byte was put right

@@ -49,6 +49,7 @@ __all__ = [
     "KeySource",
     "file_key",
     "generation",
+    "wanted",
 ]
 
 MAGIC = b"TOCSINK1"
@@ -259,23 +260,23 @@ class KeyRing:
     def __init__(self, directory: Path, source: KeySource, *, disk: Disk = DISK) -> None:
         self._directory = directory
         self._disk = disk
-        wanted = sorted(self._generations())
+        there = wanted(directory)
         try:
             self._kek = source.fetch(directory.parent)
         except (KeyMissing, KeyWrong) as error:
-            if not wanted:
+            if not there:
                 raise
             raise type(error)(
                 f"{error} (the keys in {directory} want key-encryption key "
-                f"{' or '.join(wanted)}); {_way_out(wanted)}"
+                f"{' or '.join(there)}); {_way_out(there)}"
             ) from error
         make_directory(directory, disk=disk)  # not before: a key that is refused leaves nothing
         self._keks = {generation(self._kek): self._kek}
         self._cross_bridges()
-        if wanted and not set(wanted) & set(self._keks):
+        if there and not set(there) & set(self._keks):
             raise KeyWrong(
                 f"{source.place}: holds key-encryption key {self.generation}, "
-                f"but the keys in {directory} want {' or '.join(wanted)}; {_way_out(wanted)}"
+                f"but the keys in {directory} want {' or '.join(there)}; {_way_out(there)}"
             )
 
     @property
@@ -395,23 +396,28 @@ class KeyRing:
         except InvalidTag:
             raise Damaged(f"{path}: does not authenticate; restore it from the backup") from None
 
-    def _generations(self) -> set[str]:
-        """Generations that wrapped the keys at hand: those of the first readable file and bridges.
-
-        One file is enough outside a rotation, and a vault may have very many.
-        """
-        found: set[str] = set()
-        for name in self._stems():
-            if name in BRIDGES or not found:
-                with contextlib.suppress(OSError, Damaged):
-                    parts = unpack(read_file(self.path(name)))
-                    if parts is not None:
-                        found.add(parts.generation)
-        return found
-
     def _stems(self) -> Iterator[str]:
-        if not self._directory.is_dir():
-            return
-        for entry in os.scandir(self._directory):
-            if entry.name.endswith(".key") and NAME.fullmatch(entry.name[:-4]):
-                yield entry.name[:-4]
+        return _stems(self._directory)
+
+
+def wanted(directory: Path) -> list[str]:
+    """Generations that wrapped the keys in *directory*: of the first readable one and of bridges.
+
+    One file is enough outside a rotation, and a vault may have very many.
+    """
+    found: set[str] = set()
+    for name in _stems(directory):
+        if name in BRIDGES or not found:
+            with contextlib.suppress(OSError, Damaged):
+                parts = unpack(read_file(directory / f"{name}.key"))
+                if parts is not None:
+                    found.add(parts.generation)
+    return sorted(found)
+
+
+def _stems(directory: Path) -> Iterator[str]:
+    if not directory.is_dir():
+        return
+    for entry in os.scandir(directory):
+        if entry.name.endswith(".key") and NAME.fullmatch(entry.name[:-4]):
+            yield entry.name[:-4]

@@ -6,7 +6,7 @@ Every step can be repeated: a crash during a start is found by the next one as t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tocsin.vault.gaps import Gap, Gaps, filler
 from tocsin.vault.jobs import SealJob
 from tocsin.vault.keys import KeyRing
 from tocsin.vault.recover import Laid, lay_out, quarantine, set_aside
-from tocsin.vault.wal import Frame, WalFile, encode, read_all, remove, start_wal
+from tocsin.vault.wal import Frame, WalFile, claimed, encode, read_all, remove, start_wal
 
 __all__ = ["Begun", "Recovery", "restart"]
 
@@ -33,6 +33,9 @@ class Recovery(msgspec.Struct, frozen=True):
     seconds: float
     catalog_lost: bool = False  #: the catalog was new, and the log was not
     segments_entered: int = 0  #: segments that the catalog did not know, entered from the log
+    taken_back: tuple[str, ...] = ()  #: segments that had been set aside, and are whole again
+    mended: tuple[str, ...] = ()  #: files of the log in which a bad byte was put right
+    unproved_rows: int = 0  #: in files without a key, by their own word, which nobody can check
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ def restart(
     over = [file for file in laid if _is_over(file, start)]
     live = [file for file in laid if file not in over]
     notes = Gaps(aside, ring, disk=disk)
-    told = _refuse(notes, log.strange, aside, disk)
+    unproved = [(path, claimed(path)) for path, _ in log.strange]
+    told = _refuse(notes, log.strange, dict(unproved), aside, disk)
     gaps = _write_down(live, notes, aside, ring, disk, now)
     frames = [frame for file in live for frame in file.frames] + [filler(gap) for gap in gaps]
     frames.sort(key=lambda frame: frame.first_seq)
@@ -83,6 +87,7 @@ def restart(
         lost_rows=sum(gap.rows for gap in gaps),
         damaged=(*told, *(_problem(f) for f in live if f.contents.damaged or f.holes)),
         seconds=time.monotonic() - began,
+        unproved_rows=sum(rows for _, rows in unproved),
     )
     return Begun(recovery, tuple(frames), tuple(jobs), file, log.ordinal + 1)
 
@@ -95,7 +100,13 @@ def _is_over(file: Laid, start: int) -> bool:
     return (not began and not file.contents.damaged) or (first is not None and first < start)
 
 
-def _refuse(notes: Gaps, strange: Iterable[tuple[Path, str]], aside: Path, disk: Disk) -> list[str]:
+def _refuse(
+    notes: Gaps,
+    strange: Iterable[tuple[Path, str]],
+    claims: Mapping[Path, int],
+    aside: Path,
+    disk: Disk,
+) -> list[str]:
     """Set aside what somebody put there, so that it counts for nothing; and say what that was."""
     told: list[str] = []
     for path in notes.forged():
@@ -103,7 +114,8 @@ def _refuse(notes: Gaps, strange: Iterable[tuple[Path, str]], aside: Path, disk:
         told.append(f"{path.name}: no note of this vault's: it does not authenticate")
     for path, why in strange:
         set_aside(path, aside, disk=disk)
-        told.append(f"{path.name}: {why}")
+        rows = claims.get(path)
+        told.append(f"{path.name}: {why}" + (f"; by its headers {rows} events" if rows else ""))
     return told
 
 

@@ -101,7 +101,9 @@ class SealerProcess:
         *,
         catalog: Path,
         epoch_seconds: float = 10.0,
+        child: subprocess.Popen[bytes] | None = None,
     ) -> None:
+        """*child* is one that was begun before, and waits to be told which vault."""
         self.first_epoch_key: bytes | None = None  #: set by ``recover`` when the vault is made
         self._lock = threading.Lock()
         self._waiting: list[Future[msgspec.Raw]] = []
@@ -109,7 +111,7 @@ class SealerProcess:
         self._silent = ""  # how long it was, when that was its end
         self._heard = threading.Event()
         self._gone = threading.Event()
-        self._child = subprocess.Popen(
+        self._child = child or subprocess.Popen(
             [sys.executable, "-m", "tocsin.vault.seal"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -294,7 +296,10 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
     say = _Voice(answers).say
-    setup = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Setup, dec_hook=_from_text)
+    told = sys.stdin.buffer.readline()
+    if not told:
+        return  # it was begun early, and nothing came of it
+    setup = msgspec.json.decode(told, type=_Setup, dec_hook=_from_text)
     threading.Thread(target=_beat, args=(say, setup.beat), name="life", daemon=True).start()
     with contextlib.suppress(BrokenPipeError), contextlib.ExitStack() as until_the_end:
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import itertools
 import os
 import struct
 import time
@@ -42,6 +43,12 @@ __all__ = ["FORMAT", "Sealer", "epoch_commitment", "mac_path", "next_epoch_key"]
 
 FORMAT = 1  #: of log entries
 _EPOCH = struct.Struct("<Q32s")  # how many checkpoints the key has left behind, and the key
+_COPY = (
+    "no single bad byte explains it, so put this file, or all of log/ with keys/epoch.key, back "
+    "from a copy of the very last state (an older one would cut off what was sealed since); "
+    "`tocsin verify` names what is wrong, and `tocsin search` still reads the events"
+)
+_BAD_BYTES = 8  # that a promise may have and still be known for ours
 _RETIRED_AFTER = 60.0  # seconds a replaced segment stays for readers who have begun with it
 
 
@@ -120,6 +127,7 @@ class Sealer:
         self._boot: str | None = None
         self._state: _State | None = None
         self._retired: list[tuple[float, str]] = []
+        self._mended: list[str] = []  # by the recovery under way
 
     # -- the verbs --------------------------------------------------------------------------------
 
@@ -127,6 +135,7 @@ class Sealer:
     def recover(self) -> Recovered:
         """Roll an interrupted seal forward, or make a new vault; say where the log stands."""
         self._state = None
+        self._mended = []
         for name in ("log", "segments", "idx"):
             make_directory(self.directory / name, disk=self._disk)
         for name in ("segments", "idx"):
@@ -143,9 +152,11 @@ class Sealer:
                 self._check_manifest(entry)
             self._commit(state, entry)
         entered, new = self._restore_catalog(state.tree.size)
+        back = self._take_back(state.tree.size)
         self._remove_orphans(state)
         self._state = state
-        return Recovered(state.last.next_seq, state.last.stopped, old and new, entered)
+        last, mended = state.last, tuple(self._mended)
+        return Recovered(last.next_seq, last.stopped, old and new, entered, back, mended)
 
     @_telling()
     def start(self, boot: str) -> None:
@@ -366,17 +377,14 @@ class Sealer:
         secret = self._ring.get("signing")
         signer = Signer(secret[32:].decode(), secret[:32])
         path = self._checkpoint_path
-        note = open_note(read_file(path), [signer.verifier], where=str(path))
-        checkpoint = parse_checkpoint(note.text, where=str(path))
+        behind, key = _EPOCH.unpack(self._ring.get("epoch"))
+        checkpoint, text = self._promised(signer, behind)
         if checkpoint.origin != signer.name or not checkpoint.size:
             raise Damaged(f"{path}: promises another log, {checkpoint.origin!r}")
-        tree = tlog.load(self._log, checkpoint.size, disk=self._disk)
-        if tree.root() != checkpoint.root:
-            raise Damaged(f"{self._log}: the tiles do not have the root that {path} promises")
-        behind, key = _EPOCH.unpack(self._ring.get("epoch"))
+        tree = self._tree(checkpoint)
         macs = self._macs(checkpoint.size)
         if behind == checkpoint.size - 1:
-            if macs[-32:] != _mac(key, note.text):
+            if macs[-32:] != _mac(key, text):
                 raise Damaged(f"{self._log / 'macs'}: the last MAC is not what its key makes")
             behind, key = self._advance((behind, key))
         if behind != checkpoint.size:
@@ -386,6 +394,48 @@ class Sealer:
                 f"{what}; restore log/ and keys/epoch.key from the same, latest state"
             )
         return _State(signer, tree, (behind, key), macs, self._last(checkpoint.size))
+
+    def _promised(self, signer: Signer, behind: int) -> tuple[Checkpoint, str]:
+        """What was promised last, and its text; *behind* is what the epoch key has seen.
+
+        A promise with a few bad bytes is made again, to the same: a signature has no chance in it.
+        So it is ours if what lies there is that but for these bytes.  Who has no key of ours comes
+        nowhere near the signature of another log.
+        """
+        path = self._checkpoint_path
+        lying = read_file(path)
+        try:
+            note = open_note(lying, [signer.verifier], where=str(path))
+            return parse_checkpoint(note.text, where=str(path)), note.text
+        except Damaged as error:
+            for size in (behind, behind - 1):
+                with contextlib.suppress(Damaged):
+                    made = Checkpoint(signer.name, size, tlog.load(self._log, size).root())
+                    good = sign(made.text(), [signer])
+                    wrong = sum(a != b for a, b in itertools.zip_longest(lying, good))
+                    if wrong <= _BAD_BYTES:
+                        write_durably(path, good, disk=self._disk)
+                        self._mended.append(f"log/checkpoint, {wrong} bytes")
+                        return made, made.text()
+            raise Damaged(f"{error}; {_COPY}") from error
+
+    def _tree(self, checkpoint: Checkpoint) -> tlog.Tree:
+        """The log's right edge, as it was promised."""
+        size = checkpoint.size
+        wrong = f"{self._log}: the tiles do not have the root that {self._checkpoint_path} promises"
+        try:
+            tree = tlog.load(self._log, size, disk=self._disk)
+            if tree.root() == checkpoint.root:
+                return tree
+        except Damaged as error:
+            wrong = str(error)
+        # A crash after this leaves the file as it was signed, and nobody who tells: the next start
+        # has nothing to mend.  So had the one before the damage.
+        mended = tlog.mend(self._log, size, checkpoint.root, disk=self._disk)
+        if mended is None:
+            raise Damaged(f"{wrong}; {_COPY}")
+        self._mended.append(str(mended.relative_to(self.directory)))
+        return tlog.load(self._log, size, disk=self._disk)
 
     def _macs(self, size: int) -> bytes:
         number, place = divmod(size - 1, tlog.WIDTH)
@@ -466,6 +516,56 @@ class Sealer:
                 key = self._ring.get(segments.key_name(segment))
                 return segments.read_stored(path, key, segment).deliveries
         return ()
+
+    def _take_back(self, size: int) -> tuple[str, ...]:
+        """Let segments count again that were set aside and are now what the log promises."""
+        table = catalog_segments
+        with self._catalog.connect() as connection:
+            wanted = sa.select(table.c.id, table.c.sha256).where(table.c.quarantined.is_not(None))
+            aside = {row.id: row.sha256 for row in connection.execute(wanted)}
+        aside = {name: hashed for name, hashed in aside.items() if self._is_back(name, hashed)}
+        back: list[str] = []
+        replaced: set[str] = set()
+        for _, entry in self._backwards(size) if aside else ():
+            replaced |= set(entry.get("replaces", ()))
+            if entry.get("segment") in aside.keys() - replaced:
+                name = entry["segment"]
+                del aside[name]
+                if self._fits(entry):
+                    self._catalog_segment(entry, self._deliveries_in(name))
+                    back.append(name)
+            if not aside:
+                break
+        return tuple(sorted(back))
+
+    def _is_back(self, segment: str, hashed: str) -> bool:
+        """Whether a segment that was set aside lies in its place again.
+
+        One that was set aside whole, as by a disk that failed to read it, is put there.
+        """
+        path = segments.segment_path(self.directory, segment)
+        if path.exists():
+            return True
+        kept = self.directory / "quarantine" / path.name
+        with contextlib.suppress(OSError, Damaged):
+            if sha256(read_file(kept)).hexdigest() == hashed:
+                # A crash after this leaves it in its place, as if somebody had put it there.
+                self._disk.rename(kept, path)
+                self._disk.sync_dir(path.parent)
+                self._disk.sync_dir(kept.parent)
+                return True
+        return False
+
+    def _fits(self, entry: Mapping[str, Any]) -> bool:
+        """Whether file and key of a segment are those that *entry* promises."""
+        path = segments.segment_path(self.directory, entry["segment"])
+        try:
+            if sha256(read_file(path)).hexdigest() != entry["file_sha256"]:
+                return False
+            segments.read_stored(path, self._ring.get(segments.key_name(path.stem)), path.stem)
+        except (OSError, Damaged, KeyMissing):
+            return False
+        return True
 
     def _remove_orphans(self, state: _State) -> None:
         """Remove segments and keys that no entry speaks of, and those that a rewrite replaced."""

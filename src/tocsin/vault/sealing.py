@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import sqlalchemy as sa
@@ -180,8 +181,9 @@ def open_sealing(
     epoch_seconds: float,
     disk: Disk,
     clock: Callable[[], int],
+    child: Popen[bytes] | None = None,
 ) -> Sealing:
-    """The sealer of the vault in *directory*."""
+    """The sealer of the vault in *directory*; *child* is a process for it that was begun early."""
     # Not above: the child runs this very module as its main one, and must not find it imported.
     from tocsin.vault.seal import Sealer, SealerProcess
 
@@ -197,4 +199,15 @@ def open_sealing(
             )
         )
     place = Path(catalog.url.database or directory / "catalog.db")
-    return Child(lambda: SealerProcess(directory, keys, catalog=place, epoch_seconds=epoch_seconds))
+    early = [] if child is None else [child]
+
+    def make() -> SealerProcess:
+        return SealerProcess(
+            directory,
+            keys,
+            catalog=place,
+            epoch_seconds=epoch_seconds,
+            child=early.pop() if early else None,
+        )
+
+    return Child(make)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hmac
 import itertools
 import json
 import os
@@ -37,7 +38,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tocsin.catalog import segments as catalog_segments
-from tocsin.errors import Damaged, StorageFailed
+from tocsin.errors import Damaged, KeyMissing, StorageFailed
 from tocsin.event.batch import SCHEMA
 from tocsin.event.schema import NAMES, Type
 from tocsin.vault.disk import DISK, Disk, make_directory, must_be_file, read_file, write_durably
@@ -51,6 +52,7 @@ __all__ = [
     "Shelf",
     "Shelves",
     "Stored",
+    "aside_mark",
     "build_filters",
     "filter_path",
     "from_row",
@@ -478,9 +480,17 @@ class Shelf:
         return filters
 
     def secret(self) -> bytes:
-        """Its key."""
+        """Its key; KeyMissing, which is no fault of the file, when it cannot be had."""
         if self._key is None:
-            self._key = self.keys.get(key_name(self.segment.id))
+            name = key_name(self.segment.id)
+            try:
+                self._key = self.keys.get(name)
+            except (KeyMissing, Damaged) as error:
+                lack = "is missing" if isinstance(error, KeyMissing) else "is damaged"
+                raise KeyMissing(
+                    f"{self.path.name} cannot be read: its key {self.keys.path(name)} {lack}; put "
+                    "it back from the backup of the keys, and nothing else is needed"
+                ) from error
         return self._key
 
 
@@ -527,25 +537,33 @@ def record(connection: sa.Connection, new: Segment, replaced: Iterable[str] = ()
     connection.execute(sa.insert(table).values(**values))
 
 
-def quarantine(
-    directory: Path, engine: sa.Engine, segment: str, reason: str, *, disk: Disk = DISK
-) -> Path:
+def quarantine(shelf: Shelf, engine: sa.Engine, reason: str, *, disk: Disk = DISK) -> Path:
     """Set a damaged segment aside and mark it in the catalog; the rest goes on.
 
-    Its key stays where it is: somebody may yet read part of the file.
+    Its key stays where it is: somebody may yet read part of the file, and a copy of the file as it
+    was that is put into its place is taken back by the next start.
     """
-    source = segment_path(directory, segment)
-    aside = directory / "quarantine"
+    segment = shelf.segment.id
+    source = shelf.path
+    aside = shelf.directory / "quarantine"
     make_directory(aside, disk=disk)
     with contextlib.suppress(FileNotFoundError):
         # A crash after this leaves a catalog row without a file: read as damaged, and marked then.
         disk.rename(source, aside / source.name)
         disk.sync_dir(aside)
         disk.sync_dir(source.parent)
+    # Who has no key of ours cannot hide a whole segment and have it look like this.
+    words = f"{reason}\n{aside_mark(shelf.secret(), segment, reason)}"
     table = catalog_segments
     with engine.begin() as connection:
-        connection.execute(sa.update(table).where(table.c.id == segment).values(quarantined=reason))
+        connection.execute(sa.update(table).where(table.c.id == segment).values(quarantined=words))
     return aside / source.name
+
+
+def aside_mark(key: bytes, segment: str, reason: str) -> str:
+    """What the catalog says beside the *reason* for which a segment was set aside."""
+    own = sha256(b"tocsin aside" + key).digest()
+    return hmac.digest(own, f"{segment}\n{reason}".encode(), "sha256").hex()
 
 
 def is_listed(engine: sa.Engine, segment: str) -> bool:

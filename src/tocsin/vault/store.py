@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import Popen
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -83,7 +84,10 @@ class Shelving(Protocol):
         ...
 
     def set_aside(self, shelf: Shelf, error: Exception) -> str | None:
-        """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not."""
+        """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not.
+
+        KeyMissing when only its key is: the file stays, and can be read when the key is back.
+        """
         ...
 
 
@@ -125,6 +129,7 @@ class Status(msgspec.Struct, frozen=True):
     generation: str  #: of the key-encryption key
     rotating: bool
     quarantined: tuple[str, ...]  #: files set aside since the start
+    locked: tuple[str, ...]  #: what cannot be read since its key is missing, and which key
     recovery: Recovery
 
 
@@ -200,6 +205,7 @@ class Vault:
         self._sealing_failed: str | None = None
         self._last_sealed_at: int | None = None
         self._aside: list[str] = []
+        self._locked: dict[int, tuple[Shelf, str]] = {}  # by first seq, and what it lacks
         self._epochs: deque[Epoch] = deque()
         self._wishes: list[Future[Sealed]] = []
         self._compactions: deque[Future[int]] = deque()
@@ -230,12 +236,14 @@ class Vault:
         catalog: sa.Engine | None = None,
         disk: Disk = DISK,
         clock: Callable[[], int] = time.time_ns,
+        sealer: Popen[bytes] | None = None,
     ) -> Vault:
         """Open the vault in *directory*, made if it is new, and take up what the last life left.
 
         With *sealing* "process" the sealer, and the signing key, live in a child process, which
-        has a disk of its own.  Raises UsageError, VaultBusy, KeyMissing, KeyWrong, Damaged or
-        StorageFailed, each saying what to do; the first before anything is made.
+        has a disk of its own; *sealer* is one that was begun early.  Raises UsageError, VaultBusy,
+        KeyMissing, KeyWrong, Damaged or StorageFailed, each saying what to do; the first before
+        anything is made.
         """
         refuse_shared(directory)
         if isinstance(keys, FileKey):
@@ -248,7 +256,7 @@ class Vault:
             engine = catalog or open_catalog(directory / "catalog.db")
             if catalog is None:
                 undo.callback(engine.dispose)
-            sealer = open_sealing(
+            sealed_by = open_sealing(
                 directory,
                 keys,
                 ring,
@@ -257,13 +265,14 @@ class Vault:
                 epoch_seconds=epoch_seconds,
                 disk=disk,
                 clock=clock,
+                child=sealer,
             )
-            undo.callback(sealer.close)
+            undo.callback(sealed_by.close)
             prune(engine, clock())
             vault = cls(
                 directory,
                 ring,
-                sealer,
+                sealed_by,
                 SegmentShelving(directory, ring, engine),
                 lambda: load(engine, clock()),
                 epoch_rows=epoch_rows,
@@ -292,7 +301,11 @@ class Vault:
             now=self._clock(),
         )
         self._recovery = msgspec.structs.replace(
-            begun.recovery, catalog_lost=sealed.catalog_lost, segments_entered=sealed.entered
+            begun.recovery,
+            catalog_lost=sealed.catalog_lost,
+            segments_entered=sealed.entered,
+            taken_back=sealed.taken_back,
+            mended=sealed.mended,
         )
         self._file: WalFile | None = begun.file
         self._ordinal = begun.ordinal
@@ -435,9 +448,11 @@ class Vault:
 
     def _read_sealed(self, start: int, limit: int) -> Entries | None:
         """The same, out of the segments; None when they hold nothing at or after *start*."""
-        failed: Shelf | None = None
+        failed: tuple[int, int] | None = None
+        locked: list[Shelf] = []
         while True:
-            later = [s for s in self._shelving.within() if s.first_seq + s.rows > start]
+            shelves = self._shelving.within()
+            later = [s for s in shelves if s.first_seq + s.rows > start and s not in locked]
             if not later:
                 return None
             shelf = min(later, key=lambda s: s.first_seq)
@@ -450,30 +465,51 @@ class Vault:
                 )
             except (Damaged, KeyMissing, OSError, pl.exceptions.PolarsError) as error:
                 # Compaction may have replaced the file between listing and reading: list again.
-                if failed is not None and (failed.first_seq, failed.rows) == (
-                    shelf.first_seq,
-                    shelf.rows,
-                ):
-                    self._set_aside(shelf, error)
-                failed = shelf
+                again = (shelf.first_seq, shelf.rows) == failed
+                if again and self._is_locked(shelf, error):
+                    # Who follows goes on with what can be read: an alarm must not wait for a key
+                    # that somebody took away.
+                    locked.append(shelf)
+                failed = shelf.first_seq, shelf.rows
 
-    def _set_aside(self, shelf: Shelf, error: Exception) -> None:
-        if self.set_aside(shelf, error) is None:
-            raise StorageFailed(f"rows from seq {shelf.first_seq} on: {error}") from error
+    def _is_locked(self, shelf: Shelf, error: Exception) -> bool:
+        """Set *shelf* aside for *error*; or whether its key is all that it lacks."""
+        if self.set_aside(shelf, error) is not None:
+            return False
+        if shelf.first_seq in self._locked:
+            return True
+        raise StorageFailed(f"rows from seq {shelf.first_seq} on: {error}") from error
 
     def set_aside(self, shelf: Shelf, error: Exception) -> str | None:
         """Quarantine *shelf* if its file is to blame for *error*; its name, or None if not.
 
         None as well when compaction replaced the file: :meth:`shelves` lists then what holds its
-        rows.
+        rows; and when only its key is missing, which :meth:`status` says.
         """
         if isinstance(shelf, HotShelf):
             return None
-        name = self._shelving.set_aside(shelf, error)
+        try:
+            name = self._shelving.set_aside(shelf, error)
+        except KeyMissing as lack:
+            with self._lock:
+                self._locked[shelf.first_seq] = shelf, str(lack)
+            return None
         if name is not None:
             with self._lock:
                 self._aside.append(name)
         return name
+
+    def _still_locked(self) -> Generator[str]:
+        """What lacks its key now; what has it again is forgotten."""
+        for seq, (shelf, words) in list(self._locked.items()):
+            try:
+                if isinstance(shelf, segments.Shelf):
+                    shelf.secret()
+                    del self._locked[seq]
+                    continue
+            except KeyMissing:
+                pass
+            yield words
 
     def shelves(self, time_min: int | None = None, time_max: int | None = None) -> list[Shelf]:
         """Everything that may hold event times in [*time_min*, *time_max*], newest first."""
@@ -546,6 +582,7 @@ class Vault:
                 generation=self._ring.generation,
                 rotating=self._ring.rotating,
                 quarantined=tuple(self._aside),
+                locked=tuple(self._still_locked()),
                 recovery=self._recovery,
             )
 
@@ -984,11 +1021,13 @@ class SegmentShelving:
         """
         assert isinstance(shelf, segments.Shelf)
         try:
+            shelf.secret()
             shelf.check()
         except (Damaged, KeyMissing) as damage:
             if not segments.is_listed(self._engine, shelf.segment.id):
                 return None
-            reason = f"{damage} ({error})"
-            segments.quarantine(self._directory, self._engine, shelf.segment.id, reason)
+            if isinstance(damage, KeyMissing):
+                raise
+            segments.quarantine(shelf, self._engine, f"{damage} ({error})")
             return shelf.path.name
         return None

@@ -16,7 +16,7 @@ a reader who holds an older checkpoint still finds what it names; then only the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,13 @@ __all__ = [
     "encode",
     "entries",
     "load",
+    "mend",
     "tile_path",
 ]
 
 WIDTH = 256  #: hashes a tile, entries a bundle
 LARGEST_ENTRY = 65_535
+LONGEST_MENDED = 8_192  #: bytes of an entry in which a changed one is looked for
 KEPT_PARTIALS = 16  #: checkpoints for which a reader may take to come for its partial tiles
 
 
@@ -182,6 +184,97 @@ def load(directory: Path, size: int, *, disk: Disk = DISK) -> Tree:
     if [merkle.leaf(entry) for entry in tree._bundle] != tree._edge[0]:
         raise Damaged(f"{directory / bundle_path(size // WIDTH, size % WIDTH)}: not as hashed")
     return tree
+
+
+def mend(directory: Path, size: int, root: bytes, *, disk: Disk = DISK) -> Path | None:
+    """Put the one file at the right edge right that is not what *root*, which is signed, promises.
+
+    A hash tile is made again of what it is made of.  A bundle of entries is believed only when each
+    has the hash that is promised, which is tried for each byte that may have changed, and for each
+    length that an entry may have had.  So it becomes what was signed, and None means that it cannot
+    be had; nobody can have another thing signed in this way.
+    """
+    number, width = divmod(size, WIDTH)
+    path = directory / bundle_path(number, width)
+    levels = range((size.bit_length() + 7) // 8)
+    places = [tile_path(level, *divmod(size >> 8 * level, WIDTH)) for level in levels]
+    widths = [(size >> 8 * level) % WIDTH for level in levels]
+    lying = [_bare(directory / p) if w else b"" for p, w in zip(places, widths, strict=True)]
+    for level in levels:
+        made = _made_anew(directory, level, size) if widths[level] else None
+        if made is None or made == lying[level]:
+            continue
+        if _root([*lying[:level], made, *lying[level + 1 :]]) == root:
+            write_durably(directory / places[level], made, disk=disk)
+            return directory / places[level]
+    if not width or _root(lying) != root:
+        return None
+    hashes = [lying[0][i : i + 32] for i in range(0, len(lying[0]), 32)]
+    bundle = _mended(_bare(path), hashes)
+    if bundle is None:
+        return None
+    write_durably(path, _pack(bundle), disk=disk)
+    return path
+
+
+def _bare(path: Path) -> bytes:
+    """The file as it lies; nothing when it cannot be read.  Damaged when it is no file."""
+    try:
+        return read_file(path)
+    except OSError:
+        return b""
+
+
+def _made_anew(directory: Path, level: int, size: int) -> bytes | None:
+    """The incomplete tile of a level, out of the entries or of the whole tiles one level down."""
+    number, width = divmod(size >> 8 * level, WIDTH)
+    try:
+        if level == 0:
+            path = directory / bundle_path(number, width)
+            return b"".join(map(merkle.leaf, _unpack(_read(path), width, path)))
+        below = (tile_path(level - 1, WIDTH * number + i) for i in range(width))
+        return b"".join(merkle.root(_tile(directory / path)) for path in below)
+    except (Damaged, OSError):
+        return None
+
+
+def _root(tiles: Sequence[bytes]) -> bytes | None:
+    """The root over incomplete tiles, lowest level first; None when one is cut."""
+    if any(len(tile) % 32 for tile in tiles):
+        return None
+    edge = [[tile[i : i + 32] for i in range(0, len(tile), 32)] for tile in tiles]
+    return merkle.frontier_root([peak for tile in reversed(edge) for peak in _peaks(tile)])
+
+
+def _mended(data: bytes, hashes: Sequence[bytes]) -> list[bytes] | None:
+    """Entries with these hashes, out of a bundle with one changed byte; None when it has others."""
+    bundle: list[bytes] = []
+    for promised in hashes:
+        size, data = int.from_bytes(data[:2], "big"), data[2:]
+        lengths = [size, *range(min(len(data), LARGEST_ENTRY) + 1)]
+        found = next((n for n in lengths if merkle.leaf(data[:n]) == promised), None)
+        if found is not None:
+            bundle.append(data[:found])
+        else:
+            entry, found = _with_one_byte(data[:size], promised), size
+            if entry is None:
+                return None
+            bundle.append(entry)
+        data = data[found:]
+    return bundle if not data else None
+
+
+def _with_one_byte(data: bytes, promised: bytes) -> bytes | None:
+    """*data* with the one byte changed that gives it the hash that is promised.
+
+    Seconds at most: in a longer entry it is not looked for.
+    """
+    for at in range(len(data) if len(data) <= LONGEST_MENDED else 0):
+        before, after = data[:at], data[at + 1 :]
+        for value in range(128):  # an entry is ASCII
+            if merkle.leaf(entry := b"%s%c%s" % (before, value, after)) == promised:
+                return entry
+    return None
 
 
 def entries(directory: Path, size: int, start: int = 0) -> Iterator[bytes]:

@@ -37,6 +37,7 @@ from tocsin.vault.verify_rows import read_rows
 
 __all__ = ["LIMITS", "Problem", "Report", "verify"]
 
+NO_EPOCH_KEY = "the first epoch key was not given"
 STRANGE = "has no key: this vault did not write it, or its key was taken away"
 
 Progress = Callable[[str, int, int], None]  #: what, bytes done, bytes in all
@@ -67,6 +68,7 @@ def verify(
         tail = check.wal()  # before the log: what is sealed meanwhile is then simply covered twice
         check.log(vkey)
         check.files()
+        check.derived()
         check.catalog()
         check.unsealed(tail)
     return check.report
@@ -82,6 +84,8 @@ class _Check:
         self.secrets: dict[str, bytes] = {}
         self.history = History("")
         self.log_files: set[Path] = set()  #: that belong to it
+        #: Tiles that do not hold what the entries make: folder, number, width.
+        self.differing: list[tuple[Path, str, int, int]] = []
         self.whole: set[str] = set()  #: segments whose files are those promised
         self.gaps: set[files.Gap] = set()  #: written down by who had this vault's key
 
@@ -147,7 +151,7 @@ class _Check:
             if gap is None:
                 self.note(
                     f"{self._name(path)}: was set aside as damaged; what is in it is not part of "
-                    "the vault"
+                    f"the vault{self._claimed(path)}"
                 )
             elif isinstance(gap, str):
                 self.wrong("files", path, "", gap)
@@ -155,9 +159,23 @@ class _Check:
                 self.gaps.add(gap)
                 doubt = "" if gap.proved else " (without the key nobody can say who wrote this)"
                 self.note(f"{self._name(path)}: {gap}{doubt}")
-        lost = sum(gap.rows for gap in self.gaps)
+        self.report.lost_rows = lost = sum(gap.rows for gap in self.gaps)
         if lost:
             self.note(f"{lost} acknowledged rows were lost, as was found and written down")
+
+    def _claimed(self, path: Path) -> str:
+        """How many rows a file of the log without a key says that it held."""
+        if not files.WAL_NAME.fullmatch(path.name):
+            return ""
+        key = f"wal.{path.name[21:53]}"
+        if any((self.directory / f"keys/{n}.key").exists() for n in (key, f"quarantine.{key}")):
+            return ""
+        try:
+            rows = tails.claimed(files.read_regular(path, most=None), path.name)
+        except (files.Unfit, OSError):
+            return ""
+        self.report.doubtful_rows += rows
+        return f"; its key is gone, and by its own headers it held {rows} events"
 
     # -- keys -------------------------------------------------------------------------------------
 
@@ -223,8 +241,19 @@ class _Check:
         self.report.notes += self.history.notes
         for said in self.history.later:
             self.unread("V2", "log", said)
-        if total != root:
-            self.wrong("V1", path, "", f"its root is not that of the {size} entries")
+        if total == root or not self._wrong_entries(size, root):
+            for differing, *_ in self.differing:
+                self.wrong("V1", differing, "", "does not hold what the entries make")
+            if total != root:
+                self.wrong("V1", path, "", f"its root is not that of the {size} entries")
+        elif chain is not None and self.epoch_key is not None:
+            chain = formats.Chain(self.epoch_key)  # of the entries that were promised
+            for number in range(-(-size // 256)):
+                for leaf in self._promised(0, number, min(256, size - 256 * number)):
+                    chain.add(leaf, origin)
+        if chain is not None and not self._fits(chain):
+            # From here on as without it: what it does not fit, it cannot tell anything of.
+            chain = self.epoch_key = None
         self.held("V1")
         self.held("V2")
         self._clock()
@@ -232,6 +261,14 @@ class _Check:
         self._strays(size)
         self._live_epoch_key(size, chain)
         self.report.rules |= dict.fromkeys(("V6", "V7", "V8", "V9", "V10"), "not used")
+
+    def _fits(self, chain: formats.Chain) -> bool:
+        """Whether the auditor's key is the one that the log says it began with."""
+        if not self.history.commitment:
+            self.wrong("V4", "log", "entry 0", "commits to no epoch key")
+            return False
+        self.report.misfit = chain.commitment != self.history.commitment
+        return not self.report.misfit
 
     def _no_log(self, path: Path) -> None:
         """Without a checkpoint: was there ever one?"""
@@ -331,7 +368,54 @@ class _Check:
             if 0 < width <= len(ends):
                 self.log_files.add(path)
                 if self.read("V1", path) not in (None, data[: ends[width - 1]]):
-                    self.wrong("V1", path, "", "does not hold what the entries make")
+                    self.differing.append((path, folder, number, width))
+
+    def _wrong_entries(self, size: int, root: bytes) -> bool:
+        """Whether the hashes alone have the promised root.  Then they say which files are wrong."""
+        try:
+            levels = [
+                self._promised(level, *divmod(size >> 8 * level, 256))
+                for level in range((size.bit_length() + 7) // 8)
+            ]
+            tops = [peak for hashes in reversed(levels) for peak in formats.peaks(hashes)]
+            if merkle.frontier_root(tops) != root:
+                return False
+            for number in range(-(-size // 256)):
+                width = min(256, size - 256 * number)
+                path = self.directory / "log" / formats.place("tile/entries", number, width)
+                self._against(path, number, self._promised(0, number, width))
+            for path, folder, number, width in self.differing:
+                if folder == "tile/entries":
+                    self._against(path, number, self._promised(0, number, width))
+                else:
+                    hashes = self._promised(int(folder[5:]), number, width)
+                    if files.read_regular(path) != b"".join(hashes):
+                        self.wrong("V1", path, "", "does not hold what the promised hashes make")
+        except (files.Unfit, OSError, ValueError):
+            return False
+        return True
+
+    def _against(self, path: Path, number: int, hashes: Sequence[bytes]) -> None:
+        """The bundle at *path* against the hashes of its entries that are promised."""
+        bundle = formats.split_bundle(files.read_regular(path)) or []
+        if len(bundle) != len(hashes):
+            self.wrong("V1", path, f"from entry {256 * number} on", "cut or too long")
+        for place, (entry, promised) in enumerate(zip(bundle, hashes, strict=False)):
+            if merkle.leaf(entry) != promised:
+                said = "is not the one that was promised"
+                self.wrong("V1", path, f"entry {256 * number + place}", said)
+
+    def _promised(self, level: int, number: int, width: int) -> list[bytes]:
+        """Hashes of a level, made of the lowest ones as they lie in their tiles."""
+        if level:
+            below = [self._promised(level - 1, 256 * number + i, 256) for i in range(width)]
+            return [merkle.root(hashes) for hashes in below]
+        if not width:
+            return []
+        data = files.read_regular(self.directory / "log" / formats.place("tile/0", number, width))
+        if len(data) != 32 * width:
+            raise ValueError("not a tile")
+        return [data[i : i + 32] for i in range(0, len(data), 32)]
 
     def _clock(self) -> None:
         late = self.now - self.history.at
@@ -346,8 +430,6 @@ class _Check:
     def _macs(self, size: int, chain: formats.Chain | None) -> None:
         """V4: the MACs are those of the chain that begins with the auditor's key."""
         log = self.directory / "log"
-        if chain and chain.commitment != self.history.commitment:
-            self.wrong("V4", "log", "entry 0", "begins with another epoch key than the one given")
         for number in range(-(-size // 256)):
             path, width = log / formats.place("macs", number, 256), min(256, size - 256 * number)
             self.log_files.add(path)
@@ -361,7 +443,8 @@ class _Check:
             if made is not None and data[: 32 * width] != made:
                 at = next(i for i in range(width) if data[32 * i :][:32] != made[32 * i :][:32])
                 self.wrong("V4", path, f"entry {256 * number + at}", "was not sealed with its key")
-        self.held("V4", "held" if chain else "not checked: the first epoch key was not given")
+        why = "the key given does not fit" if self.report.misfit else NO_EPOCH_KEY
+        self.held("V4", "held" if chain else f"not checked: {why}")
 
     def _strays(self, size: int) -> None:
         """What lies in the log's folder and is no part of it."""
@@ -407,9 +490,7 @@ class _Check:
         for path, said in files.walk(folder):
             if said is not None or (path.suffix == ".parquet" and path.stem in self.history.live):
                 continue
-            known = path.stem in self.history.replaced or files.is_temporary(path)
-            named = re.fullmatch(rf"{SEGMENT}\.parquet", path.name)
-            if known or (named and int(path.name[:20]) >= self.report.next_seq):
+            if self._is_due(path):
                 self.note(f"{self._name(path)}: no longer or not yet promised")
             else:
                 self.wrong("files", path, "", "no entry of the log speaks of it")
@@ -418,6 +499,58 @@ class _Check:
             self.report.rows = self.report.next_seq
         self.held("files")
         self.held("V5", "not checked: without keys" if self.kek is None else "held")
+
+    def _is_due(self, path: Path) -> bool:
+        """Whether a file may lie there though it is not, not yet or no longer promised.
+
+        A seal that is under way, or was interrupted, has made the key first: what has none is
+        nobody's.
+        """
+        if path.stem in self.history.replaced or files.is_temporary(path):
+            return True
+        named = re.fullmatch(SEGMENT, path.stem)
+        if not named or int(path.stem[:20]) < self.report.next_seq:
+            return False
+        if self.kek is None:
+            return (self.directory / "keys" / f"seg.{path.stem}.key").exists()
+        return self.secret(f"seg.{path.stem}") is not None
+
+    def derived(self) -> None:
+        """Filters and small states: none is evidence, and a changed one is found by its key."""
+        for path, said in files.walk(self.directory / "idx"):
+            if said is not None or files.is_temporary(path):
+                continue  # told already, or swept by the next start
+            self._derived(path, f"seg.{path.stem}", ".idx", formats.strange_filter)
+        for path, said in files.walk(self.directory / "state"):
+            if said is None and not files.is_temporary(path):
+                self._derived(path, f"state.{path.stem}", ".state", formats.strange_state)
+
+    def _derived(
+        self, path: Path, key: str, suffix: str, strange: Callable[[bytes, bytes, str], str | None]
+    ) -> None:
+        filters = suffix == ".idx"
+        if path.suffix != suffix or (filters and not re.fullmatch(SEGMENT, path.stem)):
+            self.wrong("files", path, "", "tocsin makes no such thing")
+            return
+        if filters and path.stem not in self.history.live:
+            return  # nobody reads it; the next start removes it if its segment was interrupted
+        if self.kek is None:
+            return
+        secret = self.secret(key)
+        if secret is None:
+            if not filters:  # else told with the segment
+                self.wrong("keys", f"keys/{key}.key", "", f"missing: {path.name} cannot be read")
+            return
+        try:
+            data = files.read_regular(path, most=None)
+        except FileNotFoundError:
+            return  # replaced as we look
+        except (files.Unfit, OSError) as error:
+            self.refused("files", path, error)
+            return
+        said = strange(data, secret, path.stem)
+        if said:
+            self.wrong("files", path, "", f"{said}; it can be deleted, and is made again")
 
     def _file(self, path: Path, name: str, file: File) -> None:
         try:
@@ -464,10 +597,24 @@ class _Check:
         if not catalog.is_plain(path):
             return  # told already
         try:
-            for place, said in catalog.complaints(path, self.history, self.whole):
-                self.wrong("files", path, place, f"{said}; {catalog.WAY_OUT}")
+            for place, said in catalog.complaints(path, self.history, self.whole, self._is_ours):
+                if isinstance(said, str):
+                    self.wrong("files", path, place, f"{said}; {catalog.WAY_OUT}")
+                    continue
+                self.report.hidden_rows += said.rows
+                self.note(
+                    f"segments/{said.segment}.parquet: is whole again, and still set aside: no "
+                    f"search finds its {said.rows} events until `tocsin up` starts, which takes it "
+                    "back"
+                )
         except catalog.Unreadable as error:
             self.unread("files", path, f"cannot be read: {error}")
+
+    def _is_ours(self, segment: str, why: object) -> bool:
+        """Whether *why* a segment was set aside was written by who had its key."""
+        reason, _, mark = str(why).rpartition("\n")
+        key = self.secret(f"seg.{segment}")
+        return key is not None and formats.aside_mark(key, segment, reason) == mark
 
     # -- the unsealed tail ------------------------------------------------------------------------
 

@@ -11,18 +11,19 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tocsin.vault.verify_files import is_regular, shown
 from tocsin.vault.verify_history import SEGMENT, File, History
 
-__all__ = ["WAY_OUT", "Unreadable", "complaints", "is_plain"]
+__all__ = ["WAY_OUT", "Hidden", "Unreadable", "complaints", "is_plain"]
 
 WAY_OUT = (
-    "catalog.db can be deleted while tocsin is stopped: what it lists of the segments is rebuilt "
-    "from the log, but tokens, incidents and mutes are not"
+    "catalog.db and its -wal and -shm files can be moved aside while tocsin is stopped: `tocsin "
+    "up` makes it anew from the vault"
 )
 
 _FACTS = ("first_seq", "last_seq", "rows", "time_min", "time_max", "bytes", "sha256", "ranges")
@@ -48,6 +49,14 @@ _BUSY = {
 _STEPS, _ROUNDS = 1_000_000, 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A segment that was found damaged and set aside, and is whole again."""
+
+    segment: str
+    rows: int
+
+
 class Unreadable(Exception):
     """It cannot be read now, and that says nothing of it."""
 
@@ -58,10 +67,16 @@ def is_plain(path: Path) -> bool:
     return all(is_regular(each) for each in names if os.path.lexists(each))
 
 
-def complaints(path: Path, history: History, whole: Set[str]) -> Iterator[tuple[str, str]]:
+def complaints(
+    path: Path,
+    history: History,
+    whole: Set[str],
+    is_ours: Callable[[str, object], bool],
+) -> Iterator[tuple[str, str | Hidden]]:
     """Where and how the catalog contradicts *history*; *whole* are the segments as promised.
 
-    Raises Unreadable.
+    *is_ours* says of a segment whether the vault itself wrote why it was set aside.  Raises
+    Unreadable.
     """
     try:
         with contextlib.closing(_open(path)) as file:
@@ -84,7 +99,10 @@ def complaints(path: Path, history: History, whole: Set[str]) -> Iterator[tuple[
         if name in history.live:
             wrong = _against(row, history.live[name])
             if row["quarantined"] is not None and name in whole:
-                wrong.append("it is set aside, though its file is whole")
+                if is_ours(name, row["quarantined"]):
+                    yield f"segment {name}", Hidden(name, history.live[name].facts()["rows"])
+                else:
+                    wrong.append("it is set aside, though its file is whole, and not by tocsin")
             if wrong:
                 yield f"segment {name}", "; ".join(wrong)
 

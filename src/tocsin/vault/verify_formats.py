@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hmac
 import itertools
+import json
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow
 import pyarrow.compute
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
@@ -35,6 +37,7 @@ __all__ = [
     "Chain",
     "Column",
     "KeyParts",
+    "aside_mark",
     "generation",
     "is_pair",
     "key_parts",
@@ -46,6 +49,8 @@ __all__ = [
     "remains",
     "split_bundle",
     "strange_columns",
+    "strange_filter",
+    "strange_state",
     "widths",
 ]
 
@@ -185,6 +190,45 @@ def key_parts(data: bytes, name: str) -> KeyParts | None:
     if data[:8] != b"TOCSINK1" or head[end:] != crc or label != name:
         return None
     return KeyParts(data[8:16], data[16:28], head, data[end + 4 :])
+
+
+def strange_filter(data: bytes, key: bytes, segment: str) -> str | None:
+    """What is wrong with a file of filters; None when every byte is what its key made.
+
+    Whether they leave out a row is not asked: only who has the key could have made them so.
+    """
+    cipher = AESGCM(sha256(b"tocsin filter" + key).digest())
+    size = int.from_bytes(data[8:12], "little")
+    try:
+        if data[:8] != b"TOCSINF1":
+            return "is no file of filters"
+        sizes = json.loads(_opened(cipher, data[12 : 12 + size], segment))["sizes"]
+        at = 12 + size
+        for name, length in sizes.items():
+            _opened(cipher, data[at : at + length], f"{segment}/{name}")
+            at += length
+    except (InvalidTag, ValueError, KeyError, TypeError):
+        return "does not authenticate"
+    return None if at == len(data) else "is longer than its head says"
+
+
+def strange_state(data: bytes, key: bytes, name: str) -> str | None:
+    """What is wrong with a small state; None when every byte is what its key made."""
+    try:
+        AESGCM(key).decrypt(data[8:20], data[20:], b"TOCSINS1" + name.encode())
+    except (InvalidTag, ValueError):
+        return "does not authenticate"
+    return None if data[:8] == b"TOCSINS1" else "is no state"
+
+
+def _opened(cipher: AESGCM, data: bytes, about: str) -> bytes:
+    return cipher.decrypt(data[:12], data[12:], about.encode())
+
+
+def aside_mark(key: bytes, segment: str, reason: str) -> str:
+    """What the catalog says beside the reason for which the vault set a segment aside."""
+    own = sha256(b"tocsin aside" + key).digest()
+    return hmac.digest(own, f"{segment}\n{reason}".encode(), "sha256").hex()
 
 
 def split_bundle(data: bytes) -> list[bytes] | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["EXCHANGED", "LIMITS", "UNSEALED", "Problem", "Report", "Verdict"]
+__all__ = ["EXCHANGED", "LIMITS", "MISFIT", "UNSEALED", "Problem", "Report", "Verdict"]
 
-Verdict = Literal["intact", "tampered", "unfinished"]
+Verdict = Literal["intact", "lossy", "tampered", "misfit", "unfinished"]
 
 RULES = ("V1", "V2", "V3", "V4", "V5", "V6", "V7", "V8", "V9", "V10", "V11", "files", "keys")
 LIMITS = {
@@ -23,6 +23,11 @@ EXCHANGED = (
 UNSEALED = (
     "what is not sealed yet is authenticated and not promised: whoever can write to this directory "
     "can cut it off, and that is NOT detectable here"
+)
+MISFIT = (
+    "the key given does not fit the vault's first epoch: either it is not this vault's first epoch "
+    "key, or the record was rewritten from the beginning under other keys; nothing here can tell "
+    "which"
 )
 
 
@@ -49,8 +54,12 @@ class Report:
     rows: int = 0  #: sealed ones, re-read when the key was given
     next_seq: int = 0
     unsealed_rows: int = 0
+    lost_rows: int = 0  #: acknowledged, and lost, as was found and written down
+    doubtful_rows: int = 0  #: in files without a key, by their own word, which nobody can check
+    hidden_rows: int = 0  #: sealed and whole, but set aside, so that no search finds them
     torn_bytes: int = 0
     anchored: bool = False  #: the log's public key is known from elsewhere than the log
+    misfit: bool = False  #: the auditor's key is not the one that the log began with
 
     @property
     def grade(self) -> str:
@@ -58,7 +67,8 @@ class Report:
         failed = {p.rule for p in self.problems}
         if not self.entries or failed & {"V5", "V11", "files", "keys"}:
             return "none"
-        if failed:
+        # A key that does not fit may mean that everything was rewritten by who has the live keys.
+        if failed or self.misfit:
             return "T0"
         if self.rules["V4"] == "held":  # so the auditor's key descends to this log
             return "T2"
@@ -67,17 +77,49 @@ class Report:
     @property
     def limit(self) -> str:
         """The sentence that limits the grade."""
-        exchangeable = self.grade == "T0" and not self.problems
+        exchangeable = self.grade == "T0" and not self.problems and not self.misfit
         return EXCHANGED if exchangeable else LIMITS[self.grade]
 
     @property
     def verdict(self) -> Verdict:
-        """``tampered`` outweighs ``unfinished`` outweighs ``intact``."""
+        """``tampered`` outweighs ``misfit``, that ``unfinished``, that ``lossy``, that ``intact``.
+
+        ``lossy``: nothing was changed, and what was acknowledged is not all there or to be found.
+        """
         if any(not p.unread for p in self.problems):
             return "tampered"
-        return "unfinished" if self.problems else "intact"
+        if self.misfit:
+            return "misfit"
+        if self.problems:
+            return "unfinished"
+        return "lossy" if self.losses else "intact"
+
+    @property
+    def losses(self) -> str:
+        """What is known to be lost or not to be found, in words; empty when nothing is."""
+        said = (
+            (self.lost_rows, "acknowledged events were lost"),
+            (self.doubtful_rows, "events may be lost, in files whose keys are gone"),
+            (self.hidden_rows, "events are set aside, so that no search finds them"),
+        )
+        return "; ".join(f"{rows} {what}" for rows, what in said if rows)
+
+    @property
+    def unchecked(self) -> list[str]:
+        """What could not be checked with what was given."""
+        wanted = {
+            "keys": ("keys/*", "without the key-encryption key: none was opened"),
+            "V4": ("log/macs/*", "without the first epoch key (--epoch-key)"),
+            "V5": ("idx/*, state/* and what the events say", "without the key-encryption key"),
+        }
+        return [
+            f"{what}: {why}"
+            for rule, (what, why) in wanted.items()
+            if self.rules[rule].startswith("not ") and self.entries
+        ]
 
     @property
     def exit_code(self) -> int:
-        """0 intact, 3 tampered, 1 could not finish."""
-        return {"intact": 0, "tampered": 3, "unfinished": 1}[self.verdict]
+        """0 intact, 4 the same with losses, 3 tampered, 2 the key does not fit, 1 unfinished."""
+        codes = {"intact": 0, "lossy": 4, "tampered": 3, "misfit": 2, "unfinished": 1}
+        return codes[self.verdict]

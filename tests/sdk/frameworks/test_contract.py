@@ -274,11 +274,23 @@ def test_a_websocket_talks_as_before(site: Site) -> None:
         assert seen["route"] == "/v1/ws"
 
 
-def websocket(port: int, name: str) -> tuple[bytes, bytes]:
+@only(lambda framework, server: with_websockets(framework, server) and framework not in PLAIN)
+def test_a_client_that_leaves_a_websocket_is_no_failure(site: Site) -> None:
+    name = f"case-{uuid4().hex}"
+    heard = [websocket(port, name, "/v1/ws-until-it-breaks") for port in (site.bare, site.watched)]
+    assert heard[0] == heard[1]
+    assert heard[1][1] == b"heard hello"
+    seen = site.record(name)
+    assert seen["failure"] is None
+    assert not seen["gone"]
+    assert (seen["status"], seen["route"]) == (101, "/v1/ws-until-it-breaks")
+
+
+def websocket(port: int, name: str, path: str = "/v1/ws") -> tuple[bytes, bytes]:
     """The status line of a handshake, and the answer to one message."""
     key = base64.b64encode(b"0" * 16).decode()
     hello = request(
-        "GET /v1/ws",
+        f"GET {path}",
         "Connection: Upgrade",
         "Upgrade: websocket",
         "Sec-WebSocket-Version: 13",
@@ -354,6 +366,25 @@ def test_a_client_of_ours_that_is_broken_changes_nothing(site: Site) -> None:
         site.same(request(f"GET {path}?take=broken"))
     given = b'{"user": "joe", "password": "correct horse"}'
     assert b"token-of-joe" in site.same(request("POST /v1/login?take=broken", body=given))
+
+
+def test_hooks_that_are_broken_change_nothing(site: Site) -> None:
+    paths = ("orders/7", "admin", "crash", "stream", "file", "moved", "me", "context/7", "nowhere")
+    name = f"X-Request-ID: hooks-break-{uuid4().hex}"
+    for path in paths:
+        site.same(request(f"GET /v1/{path}", name))
+    for body_in in (
+        b'{"name": "x"}',
+        b'{"name": "x", "quantity": "x"}',
+        b"{",
+        b'{"name":"x","quantity":1}',
+    ):
+        site.same(request(f"POST {orders(site)}", name, body=body_in))
+    given = b'{"user": "joe", "password": "correct horse"}'
+    assert b"token-of-joe" in site.same(request("POST /v1/login", name, body=given))
+    seen = [one for one in site.records() if one["id"] == name.partition(" ")[2]]
+    assert len(seen) >= len(paths)
+    assert [one for one in seen if one["failure"] is not None or one["complaints"]] == []
 
 
 def test_headers_that_are_no_text_and_headers_that_repeat(site: Site) -> None:

@@ -215,12 +215,15 @@ def test_shelves_are_listed_newest_first_and_by_time(house: Any) -> None:
 
 def test_a_quarantined_segment_is_set_aside_and_the_rest_goes_on(house: Any) -> None:
     bad = house.shelves()[1]
-    aside = segments.quarantine(house.directory, house.catalog, bad.segment.id, "bit rot")
+    aside = segments.quarantine(bad, house.catalog, "bit rot")
     assert aside.exists()
     assert not bad.path.exists()
     assert [s.first_seq for s in house.shelves()] == [21, 0]
     with house.catalog.connect() as connection:
         why = connection.scalar(sa.select(table.c.quarantined).where(table.c.id == bad.segment.id))
-    assert why == "bit rot"
-    segments.quarantine(house.directory, house.catalog, bad.segment.id, "bit rot")
+    assert why.splitlines() == [
+        "bit rot",
+        segments.aside_mark(bad.secret(), bad.segment.id, "bit rot"),
+    ]
+    segments.quarantine(bad, house.catalog, "bit rot")
     assert "missing" in [p.message for p in house.verify().problems]

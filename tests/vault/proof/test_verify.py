@@ -338,7 +338,31 @@ def test_another_log_in_the_place_of_ours_is_seen_by_a_key_noted_elsewhere(
     assert other.verify().verdict == "intact"
     assert "V1" in {p.rule for p in other.verify(vkey=vkey).problems}
     other.first_epoch_key = house.first_epoch_key
-    assert "V4" in rules(other)
+    # A log that was exchanged as a whole, seen with the auditor's key: whose fault it is, that the
+    # key does not fit, nothing on this disk can tell.  Nor does it prove more than damage.
+    report = other.verify()
+    assert (report.verdict, report.exit_code, report.grade) == ("misfit", 2, "T0")
+    assert report.problems == []
+    assert report.rules["V4"] == "not checked: the key given does not fit"
+    assert "NOT" not in report.limit
+
+
+def test_a_key_that_does_not_fit_excuses_no_tampering(house: Any) -> None:
+    house.first_epoch_key = bytes(32)
+    assert house.verify().verdict == "misfit"
+    segment = next((house.directory / "segments").glob("*.parquet"))
+    segment.write_bytes(segment.read_bytes()[:-1] + b"x")
+    report = house.verify()
+    assert (report.verdict, report.exit_code, report.misfit) == ("tampered", 3, True)
+
+
+def test_a_log_rewritten_behind_its_first_entry_is_tampered_and_no_misfit(house: Any) -> None:
+    macs = house.directory / "log/macs/000"
+    data = bytearray(macs.read_bytes())
+    data[32 * 3] ^= 1
+    macs.write_bytes(data)
+    report = house.verify()
+    assert (report.verdict, report.misfit) == ("tampered", False)
 
 
 # -- gaps, tails and what could not be read -------------------------------------------------------

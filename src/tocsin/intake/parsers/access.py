@@ -15,9 +15,10 @@ from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import error_log, times
 from tocsin.intake.parsers.addresses import HOST, addresses
 from tocsin.intake.parsers.lines import Lines, keep, stitch
+from tocsin.intake.parsers.readers import LEVELS
 from tocsin.intake.parsers.requests import dashless, judged, request_columns, unescaped
 
-__all__ = ["read_access"]
+__all__ = ["picked", "read_access"]
 
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _TIME = (
@@ -61,6 +62,20 @@ def read_access(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
         parts = [_columns(both)] if both.height else []
         parts += _others(strange, origin, observed)
     return stitch(parts).drop("_row")
+
+
+def picked(lines: pl.DataFrame, origin: Origin, observed: int) -> pl.DataFrame:
+    """Rows of those of *lines* (``_row`` and ``raw``) that are access lines in any company.
+
+    Among lines of other programs one has to begin with its client's address: a word before it may
+    be a level or the name of a logger, and all behind that is what somebody sent.
+    """
+    cut = _cut(lines)
+    good = cut["_good"]
+    matched, _ = _match(lines.filter(~good), origin, observed)
+    matched = matched.filter(pl.col("vhost").is_null() & pl.col("client_ip").is_not_null())
+    both = pl.concat([cut.filter(good).drop("_good"), matched], how="diagonal_relaxed")
+    return _columns(both.sort("_row")) if both.height else lines.clear()
 
 
 def _cut(lines: pl.DataFrame) -> pl.DataFrame:
@@ -126,11 +141,14 @@ def _match(lines: pl.DataFrame, origin: Origin, observed: int) -> tuple[pl.DataF
     found = addresses(cut["ip"])
     cut = cut.with_columns(client_ip=found["ip"], client_port=found["port"])
     nameless = (pl.col("ip") == "unix:") | pl.col("client_host").is_not_null()
+    # "INFO 192.0.2.1 - - [...": a message that imitates an access line, behind its level.
+    host = pl.coalesce("vhost", "client_host").str.to_lowercase()
     user = pl.coalesce("user", "user_of_host")
     is_one = (
         pl.col("request").is_not_null()
         & (pl.col("client_ip").is_not_null() | nameless)
         & ((user == "-") | ~user.str.contains(_NOT_A_USER)).fill_null(True)
+        & ~host.is_in(list(LEVELS)).fill_null(False)
     ).fill_null(False)
     which = cut.select(is_one).to_series()
     matched = cut.filter(which).with_columns(user=user)

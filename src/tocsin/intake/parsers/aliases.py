@@ -167,7 +167,7 @@ def _nginx() -> dict[str, Alias]:
 
 def _native() -> dict[str, Alias]:
     columns = {
-        c.name: (c.name, "strict_" + _reader(c.name), 0)
+        c.name: (c.name, "strict_" + ("status" if c.name == "status" else _reader(c.name)), 0)
         for c in COLUMNS
         if c.name not in _OURS and c.name != "attributes"
     }
@@ -178,12 +178,20 @@ NATIVE = MappingProxyType(_native())
 NGINX = MappingProxyType(_nginx())
 GENERIC = MappingProxyType({**_generic(), "request": ("path", "request", 70)})
 
+#: Readers of a unit that a name implies: Traefik's ``Duration`` has nanoseconds, and Caddy's
+#: ``duration`` has seconds, so these names are known only as they are written.
+_UNITS = frozenset({"seconds", "ms", "ns"})
+
 _TABLES = {"tocsin": NATIVE, "nginx_json": NGINX, "json": GENERIC}
 
 
 @cache
 def _folded(dialect: str) -> dict[str, Alias]:
-    return {name.lower(): alias for name, alias in reversed(list(_TABLES[dialect].items()))}
+    return {
+        name.lower(): alias
+        for name, alias in reversed(list(_TABLES[dialect].items()))
+        if alias[1] not in _UNITS
+    }
 
 
 def resolve(name: str, dialect: str) -> Alias | None:

@@ -13,7 +13,20 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow
 
-__all__ = ["BOM", "LIMIT", "Lines", "arrow", "complain", "keep", "kept", "mend", "pure", "stitch"]
+__all__ = [
+    "BOM",
+    "LIMIT",
+    "ROW",
+    "Lines",
+    "arrow",
+    "complain",
+    "keep",
+    "kept",
+    "mend",
+    "pure",
+    "squeezed",
+    "stitch",
+]
 
 #: Bytes of one record.  What is longer is cut here, kept as a log line and says so.
 LIMIT = 1 << 20
@@ -49,6 +62,10 @@ class Lines:
 
     def column(self) -> pl.Series:
         """The lines as text, without their ends; blank ones are left out."""
+        return self._column
+
+    @cached_property
+    def _column(self) -> pl.Series:
         data = pure(self.data)
         ends = (self if data is self.data else Lines(data)).ends
         if not data.endswith(b"\n"):
@@ -87,6 +104,34 @@ class Lines:
         starts = self.starts
         long = np.flatnonzero(self.ends - starts > LIMIT)
         return [(int(starts[i]), int(self.ends[i])) for i in long]
+
+
+#: Fewer may be a value's; a hole in a file, left by a crash or a truncation, has more.
+_HOLE = re.compile(rb"\0{8,}")
+
+
+def squeezed(data: bytes) -> tuple[bytes, dict[int, str]]:
+    r"""*data* without its runs of null bytes, and of each line that had some, what to say of it.
+
+    Lines are numbered from 0, blank ones not counted.  A line of nothing else says how many it had.
+
+    >>> squeezed(b"a\n" + bytes(9) + b"b\n" + bytes(10))
+    (b'a\nb\n[10 null bytes]', {1: '9 null bytes were left out', 2: '10 null bytes were left out'})
+    """
+    if bytes(8) not in data:
+        return data, {}
+    out: list[bytes] = []
+    said: dict[int, str] = {}
+    row = 0
+    for line in data.split(b"\n"):
+        text = _HOLE.sub(b"", line)
+        if (lost := len(line) - len(text)) > 0:
+            said[row] = f"{lost:,} null bytes were left out"
+            if not text or text.isspace():
+                text = b"[%s null bytes]" % f"{lost:,}".encode() + text
+        out.append(text)
+        row += bool(text) and not text.isspace()
+    return b"\n".join(out), said
 
 
 def pure(data: bytes) -> bytes:

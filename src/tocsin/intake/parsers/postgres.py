@@ -67,7 +67,7 @@ _WORDS = {
     r"was terminated by signal|^terminating connection because of crash": "sys_crash",
 }
 _KEPT = (
-    "pid session_id line_num ps session_start vxid txid hint func_name application_name leader_pid "
+    "pid line_num ps session_start vxid txid hint func_name application_name leader_pid "
     "backend_type query_id detail context audit class command object_kind object step local_host"
 ).split()
 
@@ -261,6 +261,7 @@ def _who(frame: pl.DataFrame) -> pl.DataFrame:
         pl.when(col("query_id") != "0").then("query_id"),
     )
     frame = frame.with_columns(*zero)
-    kept = {name: frame[name] for name in _KEPT}
+    # When the process began, and its number: no secret, as a key named after a session would be.
+    kept = {"backend_id": frame["session_id"]} | {name: frame[name] for name in _KEPT}
     kept |= {n.removeprefix(FOREIGN): frame[n] for n in frame.columns if n.startswith(FOREIGN)}
     return frame.with_columns(pack(kept).alias("attributes")).drop("object")

@@ -147,6 +147,17 @@ def strict_int(values: Values, _context: Context) -> Column:
     )
 
 
+def strict_status(values: Values, context: Context) -> Column:
+    """A status of HTTP, which has three digits."""
+    column = strict_int(values, context)
+    wild = ~column.values.is_between(0, 999)
+    if not wild.any():
+        return column
+    at = wild.fill_null(False).arg_true().to_list()
+    left = column.left | {i: values[i] for i in at}
+    return Column(column.values.set(wild.fill_null(False), None), left, "a status of HTTP")
+
+
 def integer(values: Values, _context: Context) -> Column:
     """A whole number, or one written as text."""
     if (series := _integers(values)) is not None:
@@ -182,12 +193,16 @@ def _duration(unit: str) -> Reader:
         if type(value) is str and re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,12})?", value):
             value = float(value)
         if type(value) is int or type(value) is float:
+            if scale == 1 and value != int(value):
+                return None  # there is no half a nanosecond: it counts something else
             found = round(value * scale)
             return found if 0 <= found < 2**63 else None
         return None
 
     def reader(values: Values, _context: Context) -> Column:
         series = values if isinstance(values, pl.Series) else _series(values, pl.Float64())
+        if scale == 1 and series is not None and series.dtype.is_float():
+            return _each(values, pl.Int64(), read)
         is_number = series is not None and series.dtype.is_numeric()
         if series is not None and is_number and series.fill_null(0).is_between(0, 10**9).all():
             return Column((series * scale).round(0).cast(pl.Int64))
@@ -405,6 +420,7 @@ READERS: dict[str, Reader] = {
     "probe": probe,
     "strict_text": strict_text,
     "strict_int": strict_int,
+    "strict_status": strict_status,
     "strict_texts": strict_texts,
     "strict_time": time,
     "strict_kind": kind,

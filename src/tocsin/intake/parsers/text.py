@@ -1,4 +1,8 @@
-"""Plain text: each line a ``log``, with the time and level that it obviously begins with."""
+"""Plain text: each line a ``log``, with the time and level that it obviously begins with.
+
+Where a well-known program (sshd, PAM, a web server's error log, BIND) names its client in words,
+the address is ``client_ip`` and the name that was tried is ``claimed_user``: see ``clients``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from tocsin.event.kinds import VOCABULARY, read_kind
 from tocsin.intake.columns import put
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import times
+from tocsin.intake.parsers.clients import named_clients, with_clients
 from tocsin.intake.parsers.fields import rows
 from tocsin.intake.parsers.lines import Lines
 from tocsin.intake.parsers.objects import Table
@@ -72,7 +77,8 @@ def parse(lines: Lines, origin: Origin, observed: int) -> pl.DataFrame:
         tags=pl.when("assumed").then(pl.lit([times.ASSUMED])),
     )
     named = spoken(head["rest"], Context(origin.tz, observed))
-    return frame if named is None else put(frame, *named.get_columns())
+    frame = frame if named is None else put(frame, *named.get_columns())
+    return with_clients(frame, named_clients(lines.data, head["rest"]))
 
 
 def spoken(words: pl.Series, context: Context) -> pl.DataFrame | None:

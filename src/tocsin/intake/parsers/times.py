@@ -12,6 +12,11 @@ neither is, nobody knows which is which and it is no time.  A bare date is its m
 
 Only 1970 to 2261 fit 64 bits of nanoseconds: a time outside (Polars would wrap it silently) counts
 as unreadable, like one that is no time.
+
+A line without a time, such as those of a stack trace, has that of the line before it in the same
+chunk of its source, at the beginning of a chunk that of the first that has one, and is tagged
+``time_assumed``.  Where no line has any, it is the time of receipt; so it is for an event in
+tocsin's own format.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ __all__ = [
     "zone",
 ]
 
-#: Tag of a row whose time carried no zone.
+#: Tag of a row whose time carried no zone, or is that of a neighbour.
 ASSUMED = "time_assumed"
 
 INSTANT = pl.Datetime("ns", "UTC")

@@ -1,28 +1,44 @@
 """What a body says, from its first bytes: JSON even when it is cut, and forms.
 
-Nothing here raises for foreign bytes, and nothing takes longer than the bytes are long.
+JSON is whatever Python's own reader takes for it, since an application may read with that: NaN and
+numbers without end, half characters, UTF-16.  Nothing here raises for foreign bytes, and nothing
+takes longer than the bytes are long.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from json import JSONDecoder, detect_encoding
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-__all__ = ["form", "json", "keys", "leaves", "multipart", "unpacked"]
+from tocsin.sdk.reading.names import NAMES
+from tocsin.sdk.reading.words import folded
+
+__all__ = ["begins_as_json", "form", "json", "keys", "leaves", "multipart", "unpacked"]
 
 _decode = msgspec.json.Decoder().decode
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.S)
+_decode_as_python = JSONDecoder().decode
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.S)
+#: What JSON that matters begins with, also in UTF-16 and UTF-32, behind white space and marks.
+_BEGINNING = re.compile(rb"[\0\xef\xbb\xbf\xfe\xff \t\r\n]*+[{\[]")
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _CLOSING = {ord("["): b"]", ord("{"): b"}"}
 
 #: Levels that are walked, and values: what is deeper or later is not looked at.
 DEPTH = 6
 MOST = 512
+#: Keys after which no further object is looked at.
+MOST_SEEN = 2_048
+#: Characters of the names of keys, and of a multipart field's value.
+LONGEST_NAMES = 4_096
+LONGEST_VALUE = 4_096
+#: Bytes that Python's own reader is given: it is many times slower.
+LONGEST_ODD = 65_536
 
 
 def json(parts: Sequence[bytes], *, cut: bool = False) -> Any:
@@ -32,20 +48,52 @@ def json(parts: Sequence[bytes], *, cut: bool = False) -> Any:
     {'a': 1, 'b': [{'c': 2}]}
     """
     data = parts[0] if len(parts) == 1 else b"".join(parts)
-    if not cut:
-        return _read(data)
-    # Behind which bytes a cut body may end: a closed value, or a comma before another key.
-    ends = {data.rfind(b"}") + 1, data.rfind(b"]") + 1, data.rfind(b',"'), data.rfind(b", ")}
-    for end in sorted(ends, reverse=True):
-        if end > 0 and (found := _read(_closed(data[:end]))) is not None:
+    if not cut and (found := _read(data)) is not None:
+        return found
+    if data[:1] not in (b"{", b"[") or data[1:2] == b"\0":
+        data = _in_utf8(data)
+    for end in _ends(data) if cut else ():
+        if (found := _read(_closed(data[:end]))) is not None:
+            return found
+    if len(data) > LONGEST_ODD or not _BEGINNING.match(data):
+        return None
+    for whole in (_closed(data[:end]) for end in _ends(data)) if cut else (data,):
+        if (found := _read_as_python(whole)) is not None:
             return found
     return None
+
+
+def begins_as_json(parts: Sequence[bytes]) -> bool:
+    """Whether an object or a list may begin here."""
+    return bool(parts) and _BEGINNING.match(parts[0]) is not None
+
+
+def _ends(data: bytes) -> list[int]:
+    """Behind which bytes a cut body may end: a closed value, or a comma before another key."""
+    ends = {data.rfind(b"}") + 1, data.rfind(b"]") + 1, data.rfind(b',"'), data.rfind(b", ")}
+    return sorted((end for end in ends if end > 0), reverse=True)
+
+
+def _in_utf8(data: bytes) -> bytes:
+    """*data*, in whichever encoding of RFC 4627 it is."""
+    encoding = detect_encoding(data[:4] if len(data) > 3 else data)
+    if encoding == "utf-8":
+        return data
+    return data.decode(encoding, "ignore").encode("utf-8", "surrogatepass")
 
 
 def _read(data: bytes) -> Any:
     try:
         return _decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _read_as_python(data: bytes) -> Any:
+    """As ``json.loads`` reads it; what it makes of half characters is none in UTF-8."""
+    try:
+        return _decode_as_python(data.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
         return None
 
 
@@ -92,6 +140,11 @@ def form(parts: Sequence[bytes], *, cut: bool = False) -> dict[str, Any] | None:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST)
     except ValueError:
         return None
+    return _gathered(pairs) or None
+
+
+def _gathered(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields by name; the values of one that repeats, as a list."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name not in found:
@@ -100,25 +153,53 @@ def form(parts: Sequence[bytes], *, cut: bool = False) -> dict[str, Any] | None:
             found[name].append(value)
         else:
             found[name] = [found[name], value]
-    return found or None
+    return found
 
 
-_PART = re.compile(
-    rb'content-disposition:[ \t]*form-data;[^\r\n]*?\bname="([^"\r\n]{0,256})"'
-    rb'(?:[^\r\n]*?\bfilename\*?="?([^"\r\n;]{0,512}))?',
-    re.I,
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;",]{1,200}))', re.I)
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_DISPOSITION = re.compile(rb"^content-disposition[ \t]*+:[ \t]*+form-data([^\r\n]*+)", re.I | re.M)
+_PARAMETER = re.compile(
+    rb';[ \t]*+(name|filename\*?)[ \t]*+=[ \t]*+(?:"([^"]*+)"?|([^;\s]*+))', re.I
 )
+_LONGEST_HEAD = 2_048
 
 
-def multipart(parts: Sequence[bytes]) -> tuple[list[str], list[str]]:
-    """Names of the fields, and of the files, that the first bytes of a multipart body announce."""
-    fields: list[str] = []
+def multipart(
+    parts: Sequence[bytes], content_type: str, *, cut: bool = False
+) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a multipart body, with the values of small ones, and the names of its files.
+
+    >>> multipart([b'--b\\r\\nContent-Disposition: form-data; name="a"\\r\\n\\r\\n1\\r\\n--b--'],
+    ...           "multipart/form-data; boundary=b")
+    ({'a': '1'}, [])
+    """
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        return {}, []
+    mark = b"--" + (boundary[1] or boundary[2]).encode("utf-8", "surrogateescape")
+    fields: list[tuple[str, str | None]] = []
     files: list[str] = []
-    for name, file in _PART.findall(b"".join(parts))[:MOST]:
-        fields.append(name.decode("utf-8", "replace"))
+    sections = b"".join(parts).split(mark, MOST)[1:]
+    for n, section in enumerate(sections, 1):
+        end = _HEAD_END.search(section, 0, _LONGEST_HEAD)
+        found = _DISPOSITION.search(section, 0, end.start() if end else _LONGEST_HEAD)
+        if found is None:
+            continue
+        said = {name.lower(): one or other for name, one, other in _PARAMETER.findall(found[1])}
+        file = said.get(b"filename") or said.get(b"filename*")
         if file:
-            files.append(file.decode("utf-8", "replace"))
-    return fields, files
+            files.append(file[:512].decode("utf-8", "replace"))
+        is_whole = end is not None and not file and not (cut and n == len(sections))
+        value = (
+            section[end.end() :].removesuffix(b"\n").removesuffix(b"\r")
+            if is_whole and end
+            else b""
+        )
+        small = is_whole and len(value) <= LONGEST_VALUE
+        name = said.get(b"name", b"").decode("utf-8", "replace")
+        fields.append((name, value.decode("utf-8", "replace") if small else None))
+    return _gathered(fields), files
 
 
 def leaves(value: Any) -> Iterator[tuple[str, str, Any]]:
@@ -146,25 +227,41 @@ def leaves(value: Any) -> Iterator[tuple[str, str, Any]]:
         level = deeper
 
 
-def keys(value: Any) -> list[str]:
-    """Dotted paths of all keys, outer ones first; of a list, those of its first two elements.
+def keys(value: Any, most: int = MOST, among: Container[str] | None = None) -> list[str]:
+    """Dotted paths of the first *most* keys, outer ones first; of a list, those of its first two.
 
-    >>> keys({"a": {"b": 1}, "c": [{"d": 2}, {"e": 3}, {"f": 4}]})
-    ['a', 'c', 'a.b', 'c.d', 'c.e']
+    Of those *among* some only, if so; these are folded.  What is called a key and is more likely a
+    value stands there as ``*``.
+
+    >>> keys({"a": {"b": 1}, "c": [{"d": 2}, {"e": 3}, {"f": 4}], "ann@example.org": {"d": 5}})
+    ['a', 'c', '*', 'a.b', 'c.d', 'c.e', '*.d']
     """
     found: dict[str, None] = {}
-    level: list[tuple[str, Any]] = [("", value)]
+    level: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    left, seen = LONGEST_NAMES, 0
     for _ in range(DEPTH):
-        deeper: list[tuple[str, Any]] = []
-        for prefix, item in level:
+        deeper: list[tuple[tuple[str, ...], Any]] = []
+        for above, item in level:
             for element in item[:2] if type(item) is list else (item,):
-                if type(element) is dict:
-                    for key, inner in element.items():
-                        path = prefix + key
+                if type(element) is not dict:
+                    continue
+                for key, inner in element.items():
+                    seen += 1
+                    if type(inner) is dict or type(inner) is list:
+                        deeper.append(((*above, key), inner))
+                    if among is not None and folded(key) not in among:
+                        continue
+                    path = ".".join([NAMES[name] for name in (*above, key)])
+                    if path not in found:
+                        left -= len(path)
+                        if left < 0:
+                            return list(found)
                         found[path] = None
-                        if type(inner) is dict or type(inner) is list:
-                            deeper.append((path + ".", inner))
-        if not deeper or len(found) > MOST:
+                        if len(found) >= most:
+                            return list(found)
+                if seen > MOST_SEEN:
+                    return list(found)
+        if not deeper:
             break
         level = deeper
-    return list(found)[:MOST]
+    return list(found)

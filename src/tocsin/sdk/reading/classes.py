@@ -88,8 +88,7 @@ _CLASSES = (
     ),
     _class(
         "phone",
-        r"(?<![0-9A-Za-z])\+[1-9][0-9]{0,2}[ .-]?(?:\(?[0-9]{1,4}\)?[ .-]?){2,5}[0-9]{2,4}"
-        r"(?![0-9A-Za-z])",
+        r"(?<![0-9A-Za-z])\+[1-9](?:[ .()-]{0,3}+[0-9]){6,14}+(?![0-9A-Za-z])",
         kinds=b"+d",
     ),
     _class(
@@ -108,7 +107,8 @@ _CLASSES = (
     _class(
         "debug",
         r"Traceback \(most recent call last\)|\bat [\w.$]+\([\w]+\.java:[0-9]+\)"
-        r"|File \\?\"[^\"]+\.py\\?\", line [0-9]+|\b(?:sqlite3|psycopg2?|pymysql)\.[\w.]*Error"
+        r"|File \\?\"[^\"]+\.py\\?\", line [0-9]+"
+        r"|\b(?:sqlite3|psycopg2?|pymysql)\.(?:\w{1,64}+\.){0,4}\w{0,64}Error"
         r"|sqlalchemy\.exc\.|SQLSTATE\[|ORA-[0-9]{5}|You have an error in your SQL syntax"
         r"|Werkzeug Debugger|You're seeing this error because you have <code>DEBUG = True",
         marks="Traceback|.java:|.py|Error|sqlalchemy.|SQLSTATE|ORA-|SQL syntax|Werkzeug|DEBUG",

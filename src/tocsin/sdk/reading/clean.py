@@ -2,27 +2,38 @@
 
 What :func:`tocsin.event.redact.redact` decides is the truth; here is only told, cheaply and
 surely, where it would change nothing.  A test holds each short cut to that.
+
+One thing is known here and not there, since only here a text is known to be a path: what follows
+``/reset/`` and its like lets somebody into an account.
 """
 
 from __future__ import annotations
 
 import re
 
-from tocsin.event.redact import redact
+from tocsin.event.redact import marker, redact
 from tocsin.event.sensitive import key_class
 
 __all__ = ["Cleaner"]
 
 #: Texts that are remembered with what they are without their secrets.
-MOST = 4_096
+MOST = 2_048
 #: Longer ones are not: they are few, and would fill the memory.
 LONGEST = 512
 
 #: A segment of a path that is a word, and no secret's name, holds no secret; nor a short number.
 _PLAIN_SEGMENT = re.compile(r"[a-z]{1,12}(?:[-_][a-z]{1,12})?|v[0-9]{1,2}", re.A)
 _WORDY = re.compile(
-    "pass|pwd|secret|token|key|auth|session|code|sig|pin|otp|card|iban|ssn|cred", re.I
+    "pass|pwd|secret|token|key|auth|session|code|sig|pin|otp|card|iban|ssn|cred"
+    "|reset|verif|confirm|invit|magic|activat",
+    re.I,
 )
+#: A segment of a path behind which a code or a token may stand, and what looks like one.
+_OPENS = r"/[\w.\-]{0,32}(?:reset|verif|confirm|invit|magic|activat)[\w.\-]{0,32}"
+_OPENING = re.compile(_OPENS, re.A | re.I)
+_OPENED = re.compile(rf"({_OPENS}/)((?:[\w\-]{{1,40}}/)?)([\w.~=%\-]{{4,}}+)", re.A | re.I)
+_GIVEN = re.compile(r"(?<![^?&])(code|otp|c|t|k|pin)=([^&#]*+)", re.I)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.A | re.I)
 _PLAIN_VALUE = re.compile(r"[a-z]{1,10}|[0-9]{1,6}|", re.A)
 _NAMING = frozenset("name key header field param parameter value val values content".split())
 
@@ -32,6 +43,7 @@ class Cleaner:
 
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
+        self._paths: dict[str, str] = {}
         self._names: dict[str, bool] = {}
         self._words = {""}  # segments of paths that hold no secret
 
@@ -54,13 +66,24 @@ class Cleaner:
                 segment.isascii() and segment.isdecimal() and len(segment) <= 6
             ):
                 if not _PLAIN_SEGMENT.fullmatch(segment) or _WORDY.search(segment):
-                    return self.text(path)
+                    return self.url(path)
                 if len(words) < MOST:
                     words.add(segment)
         return path
 
-    def query(self, query: str) -> str:
-        """A query string without its secrets."""
+    def url(self, url: str) -> str:
+        """A path, or an address, without its secrets and what opens somebody's account."""
+        if len(url) > LONGEST:
+            return redact(_closed(url))
+        found = self._paths.get(url)
+        if found is None:
+            if len(self._paths) >= MOST:
+                self._paths.clear()
+            found = self._paths[url] = redact(_closed(url))
+        return found
+
+    def query(self, query: str, path: str = "") -> str:
+        """The query string behind *path* without its secrets."""
         if not query:
             return query
         if len(query) <= 256:
@@ -70,6 +93,8 @@ class Cleaner:
                     break
             else:
                 return query
+        if _OPENING.search(path):
+            query = _GIVEN.sub(_starred, query)
         return self.text(query)
 
     def _is_plain(self, name: str) -> bool:
@@ -87,3 +112,48 @@ class Cleaner:
             if len(self._names) < MOST:
                 self._names[name] = known
         return known
+
+
+def _closed(url: str) -> str:
+    """*url* without what opens an account: in its path, and in the query behind such a path.
+
+    >>> _closed("/reset/5f3a9c"), _closed("/verify/42/493027?next=/a"), _closed("/invite/new")
+    ('/reset/[redacted:token]', '/verify/42/[redacted:link-token]?next=/a', '/invite/new')
+    """
+    if _OPENING.search(url) is None:
+        return url
+    path, mark, query = url.partition("?")
+    path = _OPENED.sub(_without_token, path)
+    return f"{path}?{_GIVEN.sub(_starred, query)}" if mark else path
+
+
+def _without_token(found: re.Match[str]) -> str:
+    before, last = found[2], found[3]
+    if before and _is_token(before[:-1]):
+        before = f"{_MARKER}/"
+    return f"{found[1]}{before}{_MARKER if _is_token(last) else last}"
+
+
+def _starred(found: re.Match[str]) -> str:
+    return f"{found[1]}={_MARKER}" if found[2] else found[0]
+
+
+def _is_token(segment: str) -> bool:
+    """A code of some digits, a UUID, or letters and digits mixed as no word has them."""
+    if segment.isdecimal():
+        return len(segment) >= 4
+    digits = sum(map(str.isdigit, segment[:64]))
+    return (
+        _UUID.fullmatch(segment) is not None
+        or (
+            len(segment) >= 6
+            and digits >= 1
+            and len(segment) - digits >= 1
+            and not _VERSION.fullmatch(segment)
+        )
+        or (len(segment) >= 16 and not segment.islower() and not segment.isupper())
+    )
+
+
+_VERSION = re.compile(r"[a-z]{1,16}[-_]?v?[0-9]{1,2}", re.A | re.I)
+_MARKER = marker("token")

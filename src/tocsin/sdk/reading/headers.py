@@ -10,9 +10,21 @@ from tocsin.sdk.seen import Pairs
 
 __all__ = ["Proxies", "cookies", "read"]
 
-#: More lines than this, and longer values, are an attack on whoever reads them.
+#: More lines than this, and longer values, are an attack on whoever reads them: of what comes
+#: behind the last of them only what matters is read.
 MOST = 128
 LONGEST = 8192
+
+#: Headers of which no line is lost because of others before it.
+_MATTERS = frozenset(
+    (
+        "authorization proxy-authorization cookie x-forwarded-for forwarded content-type "
+        "content-encoding user-agent host referer x-api-key api-key apikey x-auth-token "
+        "x-access-token x-token x-request-id set-cookie location"
+    ).split()
+)
+#: Read from its end, where the nearest machine has written.
+_FORWARDED = "x-forwarded-for"
 
 #: Headers that nobody here reads.
 _UNREAD = frozenset(
@@ -58,7 +70,7 @@ def read(pairs: Pairs) -> dict[str, str]:
     {'user-agent': 'curl', 'content-type': 'text/plain'}
     """
     found: dict[str, str] = {}
-    for name, value in pairs[:MOST] if len(pairs) > MOST else pairs:
+    for name, value in _bounded(pairs) if len(pairs) > MOST else pairs:
         key = _NAMES[name]
         if not key:
             continue
@@ -66,12 +78,25 @@ def read(pairs: Pairs) -> dict[str, str]:
             text = value if value.isascii() else _utf8(value)
         else:
             text = value.decode("utf-8", "backslashreplace")
-        if len(text) > LONGEST:
-            text = text[:LONGEST]
         if key in found:
-            text = f"{found[key]}{'; ' if key == 'cookie' else ', '}{text}"[:LONGEST]
+            before = found[key]
+            if len(before) >= LONGEST and key != _FORWARDED:
+                continue
+            text = f"{before}{'; ' if key == 'cookie' else ', '}{text}"
+        if len(text) > LONGEST:
+            text = _end(text) if key == _FORWARDED else text[:LONGEST]
         found[key] = text
     return found
+
+
+def _bounded(pairs: Pairs) -> list[tuple[Any, Any]]:
+    """The first lines, and of the others those that matter."""
+    return [*pairs[:MOST], *(pair for pair in pairs[MOST:] if _NAMES[pair[0]] in _MATTERS)]
+
+
+def _end(hops: str) -> str:
+    """The end of a list that is too long, without the half of a hop that it would begin with."""
+    return hops[-LONGEST:].partition(",")[2]
 
 
 def _utf8(text: str) -> str:

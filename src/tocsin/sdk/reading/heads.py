@@ -19,9 +19,13 @@ from tocsin.sdk.seen import Pairs
 
 __all__ = ["Head", "Heads"]
 
-#: Clients that are remembered, and characters of header lines up to which one is.
+#: Clients that are remembered, bytes that all of them take, and bytes up to which one is.
 MOST = 1_024
-LONGEST = 2_048
+BYTES = 6 << 20
+LONGEST = 16_384
+
+#: What a header line takes beside its bytes, and a client beside its lines, about.
+_LINE, _CLIENT = 160, 1_024
 
 
 class Head(Struct, frozen=True):
@@ -41,6 +45,7 @@ class Heads:
         self._options, self._hasher, self._clean = options, hasher, clean
         self._proxies = Proxies(options.trusted_proxies)
         self._known: dict[Any, Head] = {}
+        self._held = 0  # bytes of them
 
     def of(self, lines: Pairs, peer: tuple[str, int] | None) -> Head:
         """The client that sent these *lines* from *peer*."""
@@ -52,11 +57,19 @@ class Heads:
             return self._read(lines, address)
         if head is None:
             head = self._read(lines, address)
-            if sum(map(len, head.headers.values())) <= LONGEST and len(lines) <= 64:
-                if len(self._known) >= MOST:
-                    self._known.clear()
-                self._known[key] = head
+            self._remember(key, head)
         return head
+
+    def _remember(self, key: Any, head: Head) -> None:
+        """With each line what is read of it is held as well."""
+        weight = _CLIENT + sum(_LINE + len(name) + 2 * len(text) for name, text in key[0])
+        if weight > LONGEST:
+            return
+        self._held += weight
+        if len(self._known) >= MOST or self._held > BYTES:
+            self._known.clear()
+            self._held = weight
+        self._known[key] = head
 
     def _read(self, lines: Pairs, peer: str | None) -> Head:
         headers = read(lines)
@@ -70,7 +83,7 @@ class Heads:
             "peer_ip": peer if peer != client else None,
             "user_agent": self._said(headers.get("user-agent")),
             "authority": headers.get("host"),
-            "referer": self._said(headers.get("referer")),
+            "referer": self._clean.url(referer) if (referer := headers.get("referer")) else None,
         }
         known = {name: value for name, value in columns.items() if value is not None}
         options = self._options

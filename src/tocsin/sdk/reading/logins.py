@@ -226,7 +226,7 @@ class Logins:
 
 #: The field for a password, in the markup of a form.
 _FORM = re.compile(r"""<input\b[^>]{0,512}?\btype\s*=\s*["']?password\b""", re.I)
-_MARKUP = re.compile(r"<(?:script|style)\b.*?</(?:script|style)>|<[^<>]*>", re.I | re.S)
+_MARKUP = re.compile(r"<(?:script|style)\b.*?(?:</(?:script|style)>|\Z)|<[^<>]*+>", re.I | re.S)
 _BACK = re.compile(r"log[-_]?(?:in|on)|sign[-_]?in|/auth/?$", re.I)
 _ONWARD = re.compile(r"otp|mfa|2fa|two[-_]?factor|verify|code|consent|challenge", re.I)
 #: The same of keys of an answer.

@@ -37,10 +37,8 @@ def of_body(asked: Any, most: int) -> str | None:
     lines: list[str] = []
     left = most
     for path, key, value in leaves(asked):
-        if key_class(key) is not None:
-            continue
         line = _line(path, value)
-        if line is None:
+        if line is None or key_class(key) is not None:
             continue
         line = line[: min(left, 1024)]
         lines.append(line)

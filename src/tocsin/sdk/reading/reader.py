@@ -22,6 +22,7 @@ from tocsin.event.redact import redact_value
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.noted import Noted
 from tocsin.sdk.options import Options
+from tocsin.sdk.quoted import without_values
 from tocsin.sdk.reading import bodies, probes, verdicts
 from tocsin.sdk.reading.classes import classes
 from tocsin.sdk.reading.clean import Cleaner
@@ -29,13 +30,14 @@ from tocsin.sdk.reading.graphql import shape_of
 from tocsin.sdk.reading.headers import read
 from tocsin.sdk.reading.heads import Head, Heads
 from tocsin.sdk.reading.logins import Answer, Login, Logins, given
+from tocsin.sdk.reading.names import NAMES, named
 from tocsin.sdk.reading.objects import NOTHING, Touched, touched
 from tocsin.sdk.reading.people import NOBODY, People, Person
 from tocsin.sdk.reading.shapes import Shapes
 from tocsin.sdk.reading.tokens import NOTHING as NO_CREDENTIALS
 from tocsin.sdk.reading.tokens import Credentials, Hasher, Recent, in_query
 from tocsin.sdk.reading.verdicts import Verdict
-from tocsin.sdk.reading.words import DISCRETE, PEOPLE, TELLING, folded
+from tocsin.sdk.reading.words import DISCRETE, PEOPLE, TELLING
 from tocsin.sdk.seen import Seen
 
 __all__ = ["Reader"]
@@ -46,10 +48,13 @@ MOST_FILES = 8
 #: Answers of a route that are searched for classes of data, before only some of them are.
 SEARCHED_FIRST = 32
 SEARCHED_THEN = 16  # one in so many
-#: Routes of which is remembered how often they were searched.
+#: Routes of which is remembered how often they were searched, and characters of one.
 MOST_ROUTES = 1_000
+LONGEST_ROUTE = 256
 
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.I)
+_FORM = re.compile(r"application/x-www-form-urlencoded", re.I)
+_MULTIPART = re.compile(r"multipart/", re.I)
 _DENIALS = frozenset({"forbidden", "bad_token", "expired_token", "no_credentials"})
 
 
@@ -81,7 +86,8 @@ class Reader:
         for name in _TEXTS:
             value = getattr(event, name)
             if value:
-                changes[name] = self._clean.text(value)
+                plain = without_values(value) if name in _WORDS else value
+                changes[name] = self._clean.text(plain)
         for name in ("session", "api_key"):
             value = getattr(event, name)
             if value and not _HASHED.fullmatch(value):
@@ -118,7 +124,7 @@ class Reader:
             given_out, cut_out = bodies.unpacked(seen.body_out, out.get("content-encoding"))
             answer = bodies.json(given_out, cut=seen.cut_out or cut_out) if given_out else None
         verdict = self._verdict(seen, brought, answer)
-        route = seen.route or seen.path
+        route = seen.route or seen.path[:LONGEST_ROUTE]
         door = f"{seen.method} {route}" if seen.routed is not False else None
         login = self._login(seen, door, brought, asked, answer, given_out, verdict, out)
         if login is not None:
@@ -142,7 +148,7 @@ class Reader:
             "object_type": objects.type,
             "objects": self._hashed(objects) if objects.ids else None,
             "via": objects.via if objects.ids or objects.records is not None else None,
-            "fields_in": (tuple(bodies.keys(asked)[:MOST_KEYS]) or None) if asked else None,
+            "fields_in": (tuple(bodies.keys(asked, MOST_KEYS)) or None) if asked else None,
             "fields_out": self._telling(answer) if answer is not None else None,
             "sensitive": self._sensitive(seen, route, given_out) if given_out else None,
             "tags": tuple(tags) or None,
@@ -287,7 +293,9 @@ class Reader:
             "request_id": context.request_id,
         }
         if query := seen.query:
-            facts["query"] = clean.query(query.decode("utf-8", "backslashreplace")) or None
+            facts["query"] = (
+                clean.query(query.decode("utf-8", "backslashreplace"), seen.path) or None
+            )
         if seen.peer is not None and "peer_ip" not in facts:
             facts["client_port"] = seen.peer[1]
         name = person.name
@@ -298,7 +306,8 @@ class Reader:
             facts["claimed_user"] = clean.text(claimed)
         if person is not NOBODY:
             facts["user"] = clean.text(name) if name else None
-            facts["role"], facts["tenant"] = person.role, person.tenant
+            facts["role"] = clean.text(person.role[:256]) if person.role else None
+            facts["tenant"] = clean.text(person.tenant[:256]) if person.tenant else None
         if brought.in_url and brought.secret:
             column = "api_key" if brought.method == "key" else "session"
             facts[column], facts["auth_method"] = (
@@ -308,13 +317,13 @@ class Reader:
         if context.session:
             facts["session"] = self._hasher.secret(context.session)
         if context.auth_method:
-            facts["auth_method"] = context.auth_method
+            facts["auth_method"] = clean.text(context.auth_method)
         return facts
 
     def _unread(self, seen: Seen) -> Event:
         """The least that is known of a request."""
         verdict = verdicts.by_status(seen.status)
-        return Event(
+        event = Event(
             time=seen.began,
             kind=Kind.REQUEST,
             duration_ns=seen.duration_ns,
@@ -323,7 +332,7 @@ class Reader:
             reason=verdict.reason,
             severity="warn",
             service=seen.service,
-            client_ip=seen.peer[0] if seen.peer else None,
+            **self._addresses(seen),
             method=seen.method,
             route=seen.route,
             path=self._clean.path(seen.path),
@@ -333,6 +342,16 @@ class Reader:
             request_id=seen.context.request_id,
             tags=("unreadable",),
         )
+        return self._personal(event) if self._options.personal else event
+
+    def _addresses(self, seen: Seen) -> dict[str, Any]:
+        """Who the client is, if at least the headers can be read; else who is at the other end."""
+        try:
+            columns = self._heads.of(seen.headers, seen.peer).columns
+            return {name: columns.get(name) for name in ("client_ip", "peer_ip")}
+        except Exception:  # noqa: BLE001  told of already, as what could not be read
+            proxied = bool(self._options.trusted_proxies)
+            return {"peer_ip" if proxied else "client_ip": seen.peer[0] if seen.peer else None}
 
     def _sensitive(self, seen: Seen, route: str, answer: Sequence[bytes]) -> tuple[str, ...] | None:
         """Classes of data in the answer: of the first answers of a route, then of some."""
@@ -348,9 +367,9 @@ class Reader:
     def _telling(self, answer: Any) -> tuple[str, ...] | None:
         """Keys of the answer whose presence matters."""
         if type(answer) is dict and _PLAIN_TYPES.issuperset(map(type, answer.values())):
-            return self._shapes.of(answer).telling[:MOST_KEYS] or None
-        found = [k for k in bodies.keys(answer) if folded(k.rpartition(".")[2]) in TELLING]
-        return tuple(found[:MOST_KEYS]) or None
+            telling = self._shapes.of(answer).telling[:MOST_KEYS]
+            return tuple(map(NAMES.__getitem__, telling)) or None
+        return tuple(bodies.keys(answer, MOST_KEYS, TELLING)) or None
 
     def _probe(self, asked: Any, head: Head) -> dict[str, str] | None:
         found: dict[str, str] = {}
@@ -417,7 +436,7 @@ class Reader:
         discrete = any(DISCRETE.search(complaint.rule) for complaint in complaints)
         kind = Kind.INPUT_VALIDATION_DISCRETE_FAIL if discrete else Kind.INPUT_VALIDATION_FAIL
         attributes = {
-            "fields": [self._clean.text(c.field[:128]) for c in complaints],
+            "fields": [named(c.field[:128]) for c in complaints],
             "rules": [c.rule[:128] for c in complaints],
         }
         return Event(
@@ -437,7 +456,7 @@ class Reader:
             reason="internal",
             message="unhandled exception" if not failure.handled else "exception",
             error_type=failure.type[:256],
-            error_message=self._clean.text(failure.message[:2048]) or None,
+            error_message=self._clean.text(without_values(failure.message[:2048])) or None,
             error_stack=self._clean.text(failure.stack[:16_384]) or None,
             attributes={"error_id": seen.context.request_id},
             **why,
@@ -494,6 +513,8 @@ _TEXTS = (
     "message reason error_message error_stack user claimed_user path query referer user_agent "
     "db_statement db_user raw"
 ).split()
+#: Those of them in which somebody may have put the words of an exception.
+_WORDS = frozenset({"message", "reason", "error_message"})
 _HASHED = re.compile("h:[0-9a-f]{32}")
 
 
@@ -507,14 +528,15 @@ def _key(options: Options) -> bytes:
 
 def _asked(seen: Seen, headers: dict[str, str]) -> tuple[Any, list[str]]:
     """What the request's body holds, as far as it is known, and the files that it uploads."""
-    kind = headers.get("content-type", "")
-    if kind.startswith("application/x-www-form-urlencoded"):
-        return bodies.form(seen.body_in, cut=seen.cut_in), []
-    if kind.startswith("multipart/"):
-        fields, files = bodies.multipart(seen.body_in)
-        return dict.fromkeys(fields), files
-    if not kind or _JSON.match(kind):
-        return bodies.json(seen.body_in, cut=seen.cut_in), []
+    kind, cut = headers.get("content-type", ""), seen.cut_in
+    if _FORM.match(kind):
+        asked = bodies.json(seen.body_in, cut=cut) if bodies.begins_as_json(seen.body_in) else None
+        return asked or bodies.form(seen.body_in, cut=cut), []
+    if _MULTIPART.match(kind):
+        return bodies.multipart(seen.body_in, kind, cut=cut)
+    # What it is called tells nothing: many applications read any body as JSON.
+    if _JSON.match(kind) or bodies.begins_as_json(seen.body_in):
+        return bodies.json(seen.body_in, cut=cut), []
     return None, []
 
 

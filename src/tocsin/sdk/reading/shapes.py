@@ -22,8 +22,13 @@ from tocsin.sdk.reading.words import (
 
 __all__ = ["NO_SHAPE", "Shape", "Shapes"]
 
-#: Sets of keys that are remembered, and keys of one that are looked at.
+#: Sets of keys that are remembered, bytes that all of them take, and bytes up to which one is.
 MOST = 2_048
+BYTES = 4 << 20
+LONGEST = 65_536
+#: What a key takes beside its characters, about.
+_KEY = 200
+#: Keys of one object that are looked at.
 WIDEST = 256
 
 _IDS = ("id", "_id", "uuid", "pk", "guid")
@@ -55,6 +60,7 @@ class Shapes:
 
     def __init__(self) -> None:
         self._known: Recent = Recent(MOST)
+        self._held = 0  # bytes of all that was put there since it was empty
 
     def of(self, value: Any) -> Shape:
         """The shape of *value*; an empty one for what is no object."""
@@ -64,9 +70,18 @@ class Shapes:
         shape: Shape | None = self._known.get(keys)
         if shape is None:
             shape = _read(keys[:WIDEST])
-            if sum(map(len, keys)) < 4096:
-                self._known.put(keys, shape)
+            self._remember(keys, shape)
         return shape
+
+    def _remember(self, keys: tuple[str, ...], shape: Shape) -> None:
+        weight = sum(map(len, keys)) + _KEY * len(keys)
+        if weight > LONGEST:
+            return
+        self._held += weight
+        if self._held > BYTES:
+            self._known.clear()
+            self._held = weight
+        self._known.put(keys, shape)
 
 
 def _read(keys: tuple[str, ...]) -> Shape:

@@ -31,8 +31,10 @@ _NAMES = "sub username user_name preferred_username email user_id uid user id na
 _ROLES = ("role", "roles", "groups", "scope", "scopes", "permissions")
 
 
-#: Secrets, and ids, that are remembered with their hashes, since clients come again.
+#: Secrets, and ids, that are remembered with their hashes, since clients come again; longer ones
+#: are not: they are few, and would fill the memory.
 MOST_KNOWN = 2_048
+LONGEST = 2_048
 
 
 class Recent(OrderedDict[Any, Any]):
@@ -65,9 +67,11 @@ class Hasher:
         if known is None:
             one = self._long.copy()
             one.update(text.encode("utf-8", "surrogatepass"))
+            known = f"h:{one.hexdigest()}"
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            known = self._known[text] = f"h:{one.hexdigest()}"
+            if len(text) <= LONGEST:
+                self._known[text] = known
         return known
 
     def object(self, text: str) -> str:
@@ -76,9 +80,11 @@ class Hasher:
         if known is None:
             one = self._short.copy()
             one.update(text.encode("utf-8", "surrogatepass"))
+            known = one.hexdigest()
             if len(self._objects) >= MOST_KNOWN:
                 self._objects.clear()
-            known = self._objects[text] = one.hexdigest()
+            if len(text) <= LONGEST:
+                self._objects[text] = known
         return known
 
 
@@ -136,8 +142,11 @@ def in_query(query: bytes) -> Credentials:
     return NOTHING
 
 
-@lru_cache(1024)  # clients come again with the same one
 def _authorization(text: str) -> Credentials:
+    return _short_authorization(text) if len(text) <= LONGEST else _read_authorization(text)
+
+
+def _read_authorization(text: str) -> Credentials:
     scheme, _, rest = text.partition(" ")
     rest = rest.strip()
     if scheme.lower() == "basic":
@@ -152,10 +161,18 @@ def _authorization(text: str) -> Credentials:
     return _token(rest, "key" if "key" in scheme.lower() else "token")
 
 
-@lru_cache(1024)
 def _token(text: str, method: str) -> Credentials:
+    return _short_token(text, method) if len(text) <= LONGEST else _read_token(text, method)
+
+
+def _read_token(text: str, method: str) -> Credentials:
     claims = _claims(text) if text.count(".") == 2 and text.startswith("ey") else None
     return Credentials(method, text, None, claims)
+
+
+# Clients come again with the same one.
+_short_authorization = lru_cache(1024)(_read_authorization)
+_short_token = lru_cache(1024)(_read_token)
 
 
 def _claims(text: str) -> Claims | None:

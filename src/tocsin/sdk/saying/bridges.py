@@ -23,6 +23,7 @@ from tocsin.event.kinds import ARGUMENTS, VOCABULARY, Kind, Level, read_kind
 from tocsin.event.model import Event
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.plain import plain, text
+from tocsin.sdk.quoted import without_values
 from tocsin.sdk.saying.say import Taker, event_of, tell
 
 __all__ = ["LogHandler", "StructlogProcessor", "structlog_processor"]
@@ -130,7 +131,12 @@ def _of_record(record: logging.LogRecord) -> Event:
 
 
 def _message(record: logging.LogRecord) -> Any:
+    arguments = record.args
+    if isinstance(record.msg, BaseException):
+        return record.msg
     try:
+        if isinstance(arguments, tuple) and any(isinstance(a, BaseException) for a in arguments):
+            return str(record.msg) % _told(arguments)
         return record.getMessage()
     except Exception as error:  # noqa: BLE001  arguments that do not fit, or that cannot be told
         harmless.mishap(error)
@@ -160,10 +166,11 @@ def _of_fields(
 
 
 def _formatted(fields: Mapping[str, Any]) -> Any:
-    words, arguments = fields.get("event"), fields.get("positional_args")
+    words: Any = fields.get("event")
+    arguments = fields.get("positional_args")
     if arguments:
         try:
-            return words % arguments
+            return words % (_told(arguments) if isinstance(arguments, tuple) else arguments)
         except Exception as error:  # noqa: BLE001  as with logging
             harmless.mishap(error)
     return words
@@ -215,6 +222,11 @@ def _number(level: Any, method_name: str) -> int:
     return _NUMBERS["info"]
 
 
+def _told(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """*arguments* of a message, of exceptions the words without what these quote."""
+    return tuple(text(one) if isinstance(one, BaseException) else one for one in arguments)
+
+
 # --- exceptions that somebody has made text of ----------------------------------------------------
 
 _TRACE = "Traceback (most recent call last):"
@@ -251,7 +263,7 @@ def _of_traceback(told: str) -> dict[str, Any]:
     last = _LAST_WORDS.search(told, frames[-1].end())
     return {
         "error_type": last and last[1],
-        "error_message": last and last[2] and last[2].strip(),
+        "error_message": last and last[2] and without_values(last[2].strip(), last[1]),
         "error_stack": "\n".join(f"{f[1]}:{f[2]} {f[3]}" for f in frames[-_FRAMES:]),
     }
 
@@ -261,7 +273,7 @@ def _of_transformed(told: Mapping[str, Any]) -> dict[str, Any]:
     lines = [f"{f.get('filename')}:{f.get('lineno')} {f.get('name')}" for f in frames[-_FRAMES:]]
     return {
         "error_type": told.get("exc_type"),
-        "error_message": told.get("exc_value"),
+        "error_message": without_values(text(told.get("exc_value")), text(told.get("exc_type"))),
         "error_stack": "\n".join(lines) or None,
     }
 

@@ -287,6 +287,6 @@ def the_taker(client: Taker | None) -> Taker:
     """*client*, or the one client of this process."""
     if client is not None:
         return client
-    from tocsin.sdk.client import the_client  # late: it needs much that a program may never need
+    from tocsin.sdk.client import at_once  # late: it needs much that a program may never need
 
-    return the_client()
+    return at_once()

@@ -240,6 +240,10 @@ class Drain:
                 self._lose("unreadable", 1)
 
     def _hooked(self, event: Event) -> Event | None:
+        """*event* as the hook returns it.
+
+        One over which the hook fails is lost, and counted: it may hold what the hook takes out.
+        """
         hook = self._options.before_send
         if hook is None:
             return event
@@ -247,12 +251,14 @@ class Drain:
             changed: Any = hook(event)
         except BaseException as error:  # noqa: BLE001  the host's own code, which may even exit
             harmless.mishap(error)
-            return event
+            self._lose("hook_failed", 1)
+            return None
         if changed is None:
             self._tally.withheld += 1
         elif not isinstance(changed, Event):
             harmless.mishap(TypeError(f"before_send returned {type(changed).__name__}, no Event"))
-            return event
+            self._lose("hook_failed", 1)
+            return None
         kept: Event | None = changed
         return kept
 
@@ -296,6 +302,7 @@ class Drain:
             "dropped": sum(lost.values()),
             "uninspected": self._inbox.uninspected,
             "withheld": tally.withheld,
+            "hook_failed": lost.get("hook_failed", 0),
             "sent": tally.sent,
             "spooled": tally.spooled,
             "adopted": tally.adopted,

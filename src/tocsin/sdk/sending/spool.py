@@ -36,6 +36,9 @@ _PACKED, _UNPACKED = 16 << 20, 64 << 20
 #: Seconds for which the size of the directory is taken to be known, or the disk to be full.
 _FRESH = 1.0
 
+#: Odd files that are told of.
+_MOST_TOLD = 64
+
 _FILE = re.compile(r"(?P<id>(?P<boot>[0-9a-f]{8,64})-[0-9a-z.-]{1,120})~(?P<count>[0-9]{1,7})\.gz")
 _LOCK = re.compile(r"(?P<boot>[0-9a-f]{8,64})\.lock")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -84,6 +87,7 @@ class Spool:
         self._size, self._measured = 0, float("-inf")
         self._full_until = float("-inf")
         self._closed = False
+        self._told: set[str] = set()  # errors about odd files
 
     def keep(self, batch: Batch) -> bool:
         """Write *batch* down, without its probes; False when there is no room or no disk."""
@@ -132,7 +136,13 @@ class Spool:
                 return 0
             try:
                 self._open(make=False)
-                found = [name for boot in self._ended() for name in self._claim(boot)]
+                found: list[str] = []
+                for boot in self._ended():
+                    try:
+                        found += self._claim(boot)
+                    except OSError as error:  # the others are to be delivered all the same
+                        self._odd(error)
+                        self._let_go(boot)
             except FileNotFoundError:  # nobody of this service ever needed a spool
                 return 0
             except (OSError, StorageFailed) as error:
@@ -182,6 +192,12 @@ class Spool:
         base = os.open(self._path.parent, _HERE)
         try:
             _ours(base, self._path.parent, {os.geteuid(), 0})
+            mode = os.fstat(base).st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                raise StorageFailed(
+                    f"{self._path.parent}: anybody may write there; chmod o-w it, or set "
+                    "TOCSIN_SPOOL to another directory"
+                )
             self._dir = os.open(self._path.name, _HERE | os.O_NOFOLLOW, dir_fd=base)
         finally:
             os.close(base)
@@ -273,8 +289,12 @@ class Spool:
         import fcntl
 
         name = f"{boot}.lock"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o600, dir_fd=self._dir)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, 0o600, dir_fd=self._dir)
+        except OSError as error:  # a link, a directory: somebody's, and no lock
+            self._odd(error)
+            return False
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             there = os.stat(name, dir_fd=self._dir, follow_symlinks=False)
@@ -332,6 +352,19 @@ class Spool:
 
     def _names(self) -> list[str]:
         return os.listdir(self._dir)  # noqa: PTH208  by descriptor: the name may have changed hands
+
+    def _let_go(self, boot: str) -> None:
+        """Let go of the lock of *boot*, whatever became of its file."""
+        fd = self._held.pop(boot, -1)
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def _odd(self, error: Exception) -> None:
+        """Tell of what is not as we left it, once: it is met again at each look."""
+        if (said := str(error)) not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(said)
+            self._failed(error)
 
     def _failed(self, error: Exception) -> None:
         self._tally.disk_errors += 1

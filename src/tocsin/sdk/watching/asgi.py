@@ -11,6 +11,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from tocsin.sdk.context import new_request_id
+from tocsin.sdk.failures import class_of
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.seen import Seen
 from tocsin.sdk.watching.exchange import Exchange, Watching
@@ -113,8 +114,8 @@ class AsgiExchange(Exchange):
         serving = Serving(given if sane(given) else new_request_id())
         if b"traceparent" in found:
             serving.goes_on(found[b"traceparent"].decode("latin-1"))
-        if watching.limit and b"content-type" in found:
-            self.looks_in = is_inspected(found[b"content-type"].decode("latin-1"))
+        if b"content-type" in found:
+            self.unsure = not is_inspected(found[b"content-type"].decode("latin-1"))
         return serving
 
     async def receive(self) -> Message:
@@ -246,7 +247,9 @@ class AsgiExchange(Exchange):
 class _Talk(AsgiExchange):
     """A websocket, from handshake to farewell; ``status`` is what the handshake was answered."""
 
-    __slots__ = ()
+    __slots__ = ("_late",)
+
+    _late: BaseException | None
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -260,6 +263,7 @@ class _Talk(AsgiExchange):
         return message
 
     async def send(self, message: Message) -> None:
+        over = bool(self.ended)
         try:
             kind = message["type"]
             if kind == "websocket.send":
@@ -275,7 +279,19 @@ class _Talk(AsgiExchange):
                 self.ended = perf_counter_ns()
         except Exception as error:  # noqa: BLE001
             harmless.mishap(error)
-        await self._send(message)
+        try:
+            await self._send(message)
+        except Exception as error:
+            self._late = error if over else None
+            raise
+
+    def failed(self, error: BaseException) -> None:
+        """A framework may answer a farewell with one of its own, which servers do not take."""
+        noted = self.serving.failure
+        if getattr(self, "_late", None) is not error:
+            super().failed(error)
+        elif noted is not None and noted.type == class_of(error):  # by a hook
+            self.serving.failure = None
 
     def _answered(self, status: int, message: Message) -> None:
         self.status = status

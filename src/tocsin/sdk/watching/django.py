@@ -18,11 +18,12 @@ from typing import Any
 
 from tocsin.sdk.context import Context
 from tocsin.sdk.harmless import harmless
+from tocsin.sdk.quoted import without_values
+from tocsin.sdk.refusals import complaints_in
 from tocsin.sdk.seen import Failure
 from tocsin.sdk.watching.asgi import AsgiExchange
 from tocsin.sdk.watching.exchange import Watching
 from tocsin.sdk.watching.principals import principal
-from tocsin.sdk.watching.refusals import complaints_in
 from tocsin.sdk.watching.routes import from_rule
 from tocsin.sdk.watching.serving import Serving, at_hand, is_inspected, note_failure
 from tocsin.sdk.watching.wsgi import Noted, WsgiExchange
@@ -131,7 +132,7 @@ def _exchange(watching: Watching, request: Any) -> WsgiExchange | AsgiExchange |
     meta = request.META
     has_body = meta.get("CONTENT_LENGTH", "") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in meta
     if stream is not None and has_body:
-        exchange.looks_in = watching.limit > 0 and is_inspected(meta.get("CONTENT_TYPE", ""))
+        exchange.unsure = not is_inspected(meta.get("CONTENT_TYPE", ""))
         request._stream = Noted(stream, exchange)
     return exchange
 
@@ -158,7 +159,8 @@ def _end(exchange: WsgiExchange | AsgiExchange | None, request: Any, response: A
     try:
         serving = _serving(exchange, request)
         if serving is not None:
-            _look(request, response, serving)
+            with harmless:  # the rest is worth having without it
+                _look(request, response, serving)
         if exchange is not None:
             _begin_answer(exchange, response)
             if _goes_later(exchange, response):
@@ -325,7 +327,8 @@ def _look_at_rest(response: Any, serving: Serving) -> None:
         code = "invalid"
     kind = _rest_exception(response.status_code, code)
     if serving.failure is None:
-        serving.failure = Failure(kind, str(detail or "")[:2000], "", handled=True)
+        words = without_values(str(detail or "")[:2000], kind)
+        serving.failure = Failure(kind, words, "", handled=True)
 
 
 def _rest_exception(status: int, code: str) -> str:

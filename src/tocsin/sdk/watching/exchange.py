@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns, time_ns
 from typing import Any
@@ -11,7 +12,7 @@ from tocsin.sdk.harmless import harmless
 from tocsin.sdk.options import Options
 from tocsin.sdk.reading.headers import Proxies, read
 from tocsin.sdk.seen import Pairs, Seen
-from tocsin.sdk.watching.serving import Serving, Taker
+from tocsin.sdk.watching.serving import Serving, Taker, is_farewell
 
 __all__ = ["Exchange", "Watching"]
 
@@ -60,6 +61,7 @@ class Exchange:
         "started",
         "status",
         "token",
+        "unsure",
         "watching",
     )
 
@@ -75,7 +77,10 @@ class Exchange:
         self.token: Any = None  #: of having bound ``serving``
         self.status = self.bytes_in = self.bytes_out = 0
         self.out_headers: Any = ()
-        self.looks_in = self.looks_out = self.cut_in = self.cut_out = self.gone = False
+        #: Whether the body is noted, and whether only if it begins as JSON does, since what it is
+        #: called does not tell: adapters say so once they know the type.
+        self.looks_in, self.unsure = watching.limit > 0, True
+        self.looks_out = self.cut_in = self.cut_out = self.gone = False
         self.body_in: list[bytes] | tuple[()] = ()
         self.body_out: list[bytes] | tuple[()] = ()
 
@@ -84,6 +89,11 @@ class Exchange:
         self.bytes_in += len(part)
         if self.looks_in:
             watching = self.watching
+            if self.unsure:
+                if _JSON(part[:64]) is None:
+                    self.looks_in = False
+                    return
+                self.unsure = False
             kept = part
             if type(part) is not bytes or len(part) > watching.most:
                 kept = bytes(part[: watching.limit])
@@ -110,7 +120,7 @@ class Exchange:
     def failed(self, error: BaseException) -> None:
         """The application let *error* out.  Being cancelled is how it learns that nobody waits."""
         try:
-            if type(error).__name__ in _CANCELLED:
+            if type(error).__name__ in _CANCELLED or is_farewell(error):
                 self.gone = not self.ended
             elif not (self.gone and isinstance(error, OSError)):
                 self.serving.failed(error)
@@ -167,6 +177,9 @@ class Exchange:
     def seen(self) -> Seen:
         raise NotImplementedError
 
+
+#: How JSON that matters begins, in any encoding; what is only white space so far may.
+_JSON = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|(?:\0\0)?\xfe\xff)?[\0 \t\r\n]*+(?:[{\[]|\Z)").match
 
 #: How asyncio, trio and the interpreter say that the rest is not wanted any more.
 _CANCELLED = frozenset({"CancelledError", "Cancelled", "GeneratorExit"})

@@ -11,20 +11,19 @@ from typing import Any, Protocol
 from urllib.parse import quote_from_bytes
 from uuid import UUID
 
-from msgspec.structs import replace
-
 from tocsin.event.model import Event
 from tocsin.sdk.context import Context, current
 from tocsin.sdk.failures import failure_of
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.options import Options
+from tocsin.sdk.refusals import complaints_of
 from tocsin.sdk.seen import Failure, Seen
-from tocsin.sdk.watching.refusals import complaints_of
 
 __all__ = [
     "Serving",
     "Taker",
     "at_hand",
+    "is_farewell",
     "is_inspected",
     "note_failure",
     "percent_encoded",
@@ -68,13 +67,17 @@ class Serving(Context):
             self.trace, self.span_id = found.groups()
 
     def failed(self, error: BaseException, *, handled: bool = False) -> None:
-        """Note *error*.  What nobody handled is never replaced by what somebody did."""
+        """Note *error*.  What nobody handled is never replaced by what somebody did.
+
+        That the client went away is no failure.
+        """
+        if is_farewell(error):
+            return
         if handled and self.failure is not None and not self.failure.handled:
             return
-        self.failure = failure_of(error, handled=handled)
         found = complaints_of(error)
-        if found:  # such an exception's words quote what was refused
-            self.failure = replace(self.failure, message="")
+        self.failure = failure_of(error, handled=handled, refuses=bool(found))
+        if found:
             self.complaints = self.complaints or found
 
 
@@ -82,6 +85,20 @@ def at_hand() -> Serving | None:
     """The request that is being served here, if an adapter of ours serves it."""
     context = current()
     return context if isinstance(context, Serving) else None
+
+
+#: How frameworks tell an application that its client is gone, over a websocket in good order too.
+_FAREWELLS = frozenset(
+    """WebSocketDisconnect WebSocketDisconnected WebsocketDisconnect ClientDisconnect
+    ClientDisconnected RequestAborted StopConsumer""".split()
+)
+
+
+def is_farewell(error: BaseException) -> bool:
+    """Whether *error* says that the client is gone, be it in a task group's wrapping."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return not _FAREWELLS.isdisjoint([kind.__name__ for kind in type(error).__mro__])
 
 
 def note_failure(error: BaseException, *, handled: bool) -> None:
@@ -104,7 +121,7 @@ sane: Callable[[str], re.Match[str] | None] = re.compile(r"[\x21-\x7e]{1,128}").
 
 
 def is_inspected(content_type: str) -> bool:
-    """Whether a request body of this type is looked at."""
+    """Whether a request body of this type is looked at however it begins."""
     kind = content_type[:128].lower()
     return "json" in kind or kind.startswith(("application/x-www-form-urlencoded", "multipart/"))
 

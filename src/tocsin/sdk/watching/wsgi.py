@@ -32,6 +32,7 @@ MARK = "tocsin.serving"
 _Picks = tuple[tuple[str, ...], Callable[[Environ], Any]]
 _shapes: dict[tuple[str, ...], _Picks] = {}
 _MOST_SHAPES = 256
+_LONGEST_SHAPE = 4_096  #: characters of the names in one
 
 
 class WsgiWatch:
@@ -93,8 +94,7 @@ class WsgiExchange(Exchange):
 
     def noted(self, body: Any) -> Noted:
         """*body*, noted as it is read."""
-        kind = self.environ.get("CONTENT_TYPE") or ""
-        self.looks_in = self.watching.limit > 0 and is_inspected(kind)
+        self.unsure = not is_inspected(self.environ.get("CONTENT_TYPE") or "")
         return Noted(body, self)
 
     def start(self, status: str, headers: Any, exc_info: Any = None) -> Any:
@@ -337,7 +337,8 @@ def _headers(environ: Environ) -> tuple[tuple[str, str], ...]:
         picks = (names, itemgetter(*names) if len(names) > 1 else _one(names))
         if len(_shapes) >= _MOST_SHAPES:  # somebody makes names up
             _shapes.clear()
-        _shapes[shape] = picks
+        if sum(map(len, shape)) <= _LONGEST_SHAPE:
+            _shapes[shape] = picks
     return tuple(zip(picks[0], picks[1](environ), strict=False))
 
 

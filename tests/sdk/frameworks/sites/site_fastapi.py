@@ -110,6 +110,12 @@ def site() -> FastAPI:
         except WebSocketDisconnect:
             return
 
+    @v1.websocket("/ws-until-it-breaks")
+    async def talk_on(socket: WebSocket) -> None:
+        await socket.accept()
+        while True:  # as in FastAPI's own manual: the client's farewell is raised
+            await socket.send_text("heard " + await socket.receive_text())
+
     reports = FastAPI()
 
     @reports.get("/{id}")

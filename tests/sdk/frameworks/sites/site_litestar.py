@@ -133,6 +133,13 @@ async def talk(socket: WebSocket) -> None:
         return
 
 
+@websocket("/ws-until-it-breaks")
+async def talk_on(socket: WebSocket) -> None:
+    await socket.accept()
+    while True:
+        await socket.send_text("heard " + await socket.receive_text())
+
+
 def site() -> Litestar:
     @get("/{id:str}")
     async def report(id: str) -> dict[str, str]:
@@ -146,7 +153,7 @@ def site() -> Litestar:
 
     orders = Router("/orders", route_handlers=[order, make_order])
     shop = [log_in, admin, crash, late, stream, endless, file, upload, deaf, moved, me, context]
-    v1 = Router("/v1", route_handlers=[orders, *shop, talk])
+    v1 = Router("/v1", route_handlers=[orders, *shop, talk, talk_on])
     return Litestar([health, head_health, v1, mounted], openapi_config=None)
 
 

@@ -102,6 +102,11 @@ def site() -> Quart:
         while True:
             await websocket.send("heard " + await websocket.receive())
 
+    @v1.websocket("/ws-until-it-breaks")
+    async def talk_on() -> None:
+        while True:
+            await websocket.send("heard " + await websocket.receive())
+
     @reports.get("/<id>")
     async def report(tenant: str, id: str) -> Any:
         return {"report": id}

@@ -120,6 +120,12 @@ async def talk(socket: WebSocket) -> None:
         return
 
 
+async def talk_on(socket: WebSocket) -> None:
+    await socket.accept()
+    while True:
+        await socket.send_text("heard " + await socket.receive_text())
+
+
 def site() -> Starlette:
     v1 = [
         Mount(
@@ -142,6 +148,7 @@ def site() -> Starlette:
         Route("/me", me),
         Route("/context/{number}", context),
         WebSocketRoute("/ws", talk),
+        WebSocketRoute("/ws-until-it-breaks", talk_on),
     ]
     return Starlette(
         routes=[

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tocsin.sdk.context import current, identify
+from tocsin.sdk.harmless import harmless
 from tocsin.sdk.options import Options
+from tocsin.sdk.watching import asgi, wsgi
 from tocsin.sdk.watching.exchange import Watching
+from tocsin.sdk.watching.serving import Serving
 from tocsin.sdk.watching.watch import watch_with
 
 __all__ = [
@@ -40,7 +43,8 @@ def chunk(number: int) -> bytes:
 def login(given: dict[str, Any]) -> dict[str, Any]:
     at_hand = current()
     if at_hand is not None and at_hand.facts is not None:  # as events made here would tell them
-        identify(facts=dict(at_hand.facts()))
+        with harmless:
+            identify(facts=dict(at_hand.facts()))
     if given.get("password") == PASSWORD:
         return {"status": "ok", "token": f"token-of-{given.get('user')}"}
     return {"status": "fail", "reason": "bad credentials"}
@@ -116,6 +120,26 @@ def _told(seen: Any) -> dict[str, Any]:
 
 def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+#: What hooks inside the frameworks find out.
+FOUND_OUT = frozenset("failure params principal route routed complaints login".split())
+
+
+class Breaking(Serving):
+    """A request whose hooks all fail, if its id says so."""
+
+    def __init__(self, request_id: str) -> None:
+        Serving.__init__(self, request_id)
+        self.__dict__["breaks"] = request_id.startswith("hooks-break")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in FOUND_OUT and self.__dict__.get("breaks"):
+            raise RuntimeError(f"the hook that notes {name} is broken")
+        object.__setattr__(self, name, value)
+
+
+asgi.Serving = wsgi.Serving = Breaking
 
 
 def watched(app: Any) -> Any:

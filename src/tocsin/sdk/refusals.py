@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tocsin.sdk.seen import Complaint
+from msgspec import Struct
 
-__all__ = ["complaints_in", "complaints_of"]
+__all__ = ["Complaint", "complaints_in", "complaints_of"]
 
 MOST = 64  #: complaints of one request
 BEHIND = 10  #: exceptions behind the one that was raised that are asked
@@ -21,6 +21,13 @@ _PACKAGES = frozenset(
     "pydantic pydantic_core fastapi rest_framework marshmallow jsonschema django litestar msgspec "
     "werkzeug webargs connexion".split()
 )
+
+
+class Complaint(Struct, frozen=True, gc=False):
+    """One field that was refused, and by which rule; never its value."""
+
+    field: str  #: dotted: ``body.items.0.price``
+    rule: str  #: the framework's name of the rule: ``missing``, ``enum``, ``max_length``
 
 
 def complaints_of(error: BaseException) -> list[Complaint]:
