@@ -24,7 +24,7 @@ def test_a_sealer_that_is_killed_at_any_call_is_replaced_and_nothing_is_lost(
     lives: Any, clean_points_of: Callable[[str], list[Any]], sample: Sample, check: Check
 ) -> None:
     replaced = 0
-    for point in sample(clean_points_of("sealer"), 6):
+    for point in sample(clean_points_of("sealer"), 4):
         data = lives.new()
         rule = f"inject={point.kind}:signal=SIGKILL:when={point.n}"
         told = lives.live(data, rule, sealing="process", who="sealer")

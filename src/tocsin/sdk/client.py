@@ -65,7 +65,7 @@ class Client:
         _clients.add(self)
         if "uwsgi" in sys.modules:
             _uwsgi.heed()
-            self.take = self._take_after_forks  # type: ignore[method-assign]
+            self.take = self._take_under_uwsgi  # type: ignore[method-assign]
 
     def take(self, item: Item) -> None:
         """Record *item*: well under a microsecond, no lock, no wait, no exception."""
@@ -76,16 +76,22 @@ class Client:
         except Exception as error:  # noqa: BLE001  the guest's first rule
             harmless.mishap(error)
 
-    def _take_after_forks(self, item: Item) -> None:
-        """The same where a fork may have gone unnoticed."""
+    def _take_under_uwsgi(self, item: Item) -> None:
+        """The same where forks go unnoticed, and no thread may run before them."""
         with harmless:
-            _uwsgi.look()
-        Client.take(self, item)
+            if _uwsgi.is_worker():
+                Client.take(self, item)
+                if not self._life.runs:  # it did not begin in the master, which is this process
+                    self._life.start()
+            else:
+                self._life.inbox.asleep = False  # nobody is to be woken
+                Client.take(self, item)
+                self._life.write_down()
 
     def start(self) -> None:
         """Begin at once, not with the first event: the receiver then hears that we are there."""
         with harmless:
-            if not self._off:
+            if not self._off and ("uwsgi" not in sys.modules or _uwsgi.is_worker()):
                 self._life.start()
 
     def flush(self, timeout: float = 5.0) -> bool:
@@ -138,24 +144,27 @@ class Client:
 
 
 class _Uwsgi:
-    """uWSGI forks without telling Python: a worker would wait for threads that its master has."""
+    """uWSGI loads an application in its master, and forks without telling Python.
+
+    A thread that holds the interpreter just then holds it in each worker for ever; and a worker
+    takes the threads that its master had for its own.
+    """
 
     def __init__(self) -> None:
         self._pid = 0
-        self._heeded = False
 
     def heed(self) -> None:
         """Be told of forks by its hook, and say so if it runs no threads."""
-        if self._heeded:
+        if self._pid:
             return
-        self._heeded, self._pid = True, os.getpid()
+        self._pid = os.getpid()
         with harmless:
             server: Any = sys.modules["uwsgi"]
             before = getattr(server, "post_fork_hook", None)
 
             def forked() -> None:
                 with harmless:
-                    self.look()
+                    self._look()
                 if before is not None:
                     before()
 
@@ -166,8 +175,13 @@ class _Uwsgi:
                     "recorded is sent only when a worker ends"
                 )
 
-    def look(self) -> None:
-        """Begin anew if this is another process by now."""
+    def is_worker(self) -> bool:
+        """Whether this process serves, so that nothing forks any more."""
+        self._look()
+        return bool(sys.modules["uwsgi"].worker_id())
+
+    def _look(self) -> None:
+        """Begin anew if this is another process by now: not each fork comes to the hook."""
         pid = os.getpid()
         if pid != self._pid:
             self._pid = pid
@@ -269,6 +283,8 @@ class _Waiting:
             return
         self._thread = threading.Thread(target=the_client, name="tocsin-maker", daemon=True)
         try:
+            if "uwsgi" in sys.modules and not _uwsgi.is_worker():
+                raise RuntimeError("no threads before uWSGI has forked")
             self._thread.start()
         except RuntimeError:  # no more threads, or the interpreter is ending
             self._thread = None

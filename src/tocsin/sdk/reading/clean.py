@@ -118,7 +118,7 @@ def _closed(url: str) -> str:
     """*url* without what opens an account: in its path, and in the query behind such a path.
 
     >>> _closed("/reset/5f3a9c"), _closed("/verify/42/493027?next=/a"), _closed("/invite/new")
-    ('/reset/[redacted:token]', '/verify/42/[redacted:link-token]?next=/a', '/invite/new')
+    ('/reset/[redacted:token]', '/verify/42/[redacted:token]?next=/a', '/invite/new')
     """
     if _OPENING.search(url) is None:
         return url

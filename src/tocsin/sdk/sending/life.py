@@ -86,6 +86,11 @@ class Life:
         """Wakes who sends."""
         return self._send_bell
 
+    @property
+    def runs(self) -> bool:
+        """Whether its threads were started."""
+        return bool(self._threads)
+
     def start(self) -> None:
         """Have the threads run, if they do not.  Never waits: who comes second lets it be."""
         if self._closing or not self._starting.acquire(blocking=False):
@@ -252,6 +257,12 @@ class Life:
                 self._drain.turn(hurry=True)
             if self._mail is not None and _SENDER not in alive:
                 self._mail.shipper.step(hurry=True)
+
+    def write_down(self) -> None:
+        """Where no thread may run: write as lines, or bring to disk, what was taken so far."""
+        for step in (lambda: self._drain.turn(hurry=True), self._aside):
+            with _Anything():
+                step()
 
     def _aside(self) -> None:
         """Bring to disk what is read, if all is."""
