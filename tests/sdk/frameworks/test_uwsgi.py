@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -80,6 +81,7 @@ def test_each_worker_tells_what_it_served(tmp_path: Path, options: list[str], mo
             env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{HOME}:{packages()}"},
             stderr=told,
             stdout=told,
+            start_new_session=True,
         )
         try:
             until(lambda: answered(port, "/first"))
@@ -90,8 +92,9 @@ def test_each_worker_tells_what_it_served(tmp_path: Path, options: list[str], mo
             process.send_signal(signal.SIGTERM)
             try:
                 process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # workers that hang too
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait(10)
     events: list[dict[str, Any]] = [json.loads(line) for line in seen.read_bytes().splitlines()]
     served = sorted(e["path"] for e in events if e["kind"] == "request" and e["path"] != "/first")
