@@ -47,6 +47,9 @@ SECRETS_KEPT = 8
 #: Kinds of answers of one route that are remembered.
 MOST_SHAPES = 8
 
+#: What an answer looks like: its status, and its keys.
+_Shape = tuple[int, tuple[str, ...]]
+
 _LOGIN_REASONS = frozenset({"bad_credentials", "unknown_user", "locked"})
 
 
@@ -80,16 +83,6 @@ class Login(Struct, frozen=True):
     retries: int = 0  #: failures of the account before this success
     code: bool = False
     reason: str | None = None  #: of a failure, as far as the answer's words tell
-
-
-class _Route:
-    """What is known of one route."""
-
-    __slots__ = ("gave",)
-
-    def __init__(self) -> None:
-        #: What its answers looked like with which it gave a token or a cookie: status and keys.
-        self.gave: set[tuple[int, tuple[str, ...]]] = set()
 
 
 def given(asked: Any) -> Given | None:
@@ -128,7 +121,9 @@ class Logins:
     """Knows the logins of one application, and the last secrets of each account."""
 
     def __init__(self) -> None:
-        self._routes: Recent = Recent(MOST_ROUTES)
+        self._routes: Recent = Recent(
+            MOST_ROUTES
+        )  # route: what answers that gave something look like
         self._accounts: Recent = Recent(MOST_ACCOUNTS)  # account: [failures, hashes of secrets]
         self._key = secrets.token_bytes(32)  # of this process: nothing hashed with it leaves
 
@@ -155,9 +150,9 @@ class Logins:
         Also when nobody can tell.  *own* are texts that the client sent: a token that is among them
         was not given to anybody.
         """
-        known = self._routes.get(route)
+        known: set[_Shape] | None = self._routes.get(route)
         if known is None:
-            known = _Route()
+            known = set()
             self._routes.put(route, known)
         tokens, cookies = (
             tuple(one for one in found if not any(one in text for text in own))
@@ -167,15 +162,15 @@ class Logins:
         shape = _shape(answer)
         got_in = _got_in(seen.path, verdict, reason, answer, bool(tokens), bool(cookies))
         if got_in is None and answer.status < 300:
-            if known.gave:
-                got_in = shape in known.gave
+            if known:
+                got_in = shape in known
             elif type(answer.body) is dict and LOGIN_ROUTE.search(route):
                 got_in = None if _leads_on(answer.body) else False
         gave = (*tokens, *cookies)[:8] if got_in else ()
         if not self._is_login(route, seen.method, brought, reason, known, bool(gave)):
             return None
-        if gave and len(known.gave) < MOST_SHAPES:
-            known.gave.add(shape)
+        if gave and len(known) < MOST_SHAPES:
+            known.add(shape)
         account = brought.identity.strip().lower() if brought.identity else None
         if got_in is None:
             return None
@@ -191,10 +186,10 @@ class Logins:
         method: str,
         brought: Given,
         reason: str | None,
-        known: _Route,
+        known: set[_Shape],
         gave: bool,
     ) -> bool:
-        if method not in ("POST", "PUT", "GET") or (method == "GET" and not known.gave):
+        if method not in ("POST", "PUT", "GET") or (method == "GET" and not known):
             return False
         if OTHER_ROUTE.search(route):
             return False
@@ -202,7 +197,7 @@ class Logins:
             return True
         if brought.sign_up:
             return False
-        return bool(known.gave or gave or reason in _LOGIN_REASONS)
+        return bool(known or gave or reason in _LOGIN_REASONS)
 
     def _new(self, account: str | None, secret: str | None) -> bool | None:
         """Whether *secret* was not among the last that were tried for *account*."""
@@ -282,7 +277,7 @@ def _spoken(answer: Answer) -> str | None:
     return reason_of(words) if words else None
 
 
-def _shape(answer: Answer) -> tuple[int, tuple[str, ...]]:
+def _shape(answer: Answer) -> _Shape:
     body = answer.body
     return answer.status, tuple(sorted(body)[:16]) if type(body) is dict else ()
 
