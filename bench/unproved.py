@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from tocsin.siem import early
 from tocsin.vault import rows, seal, sealer
 
 __all__ = ["nothing_proved", "unproved_child"]
@@ -68,7 +69,7 @@ def unproved_child() -> Generator[None]:
     theirs = SimpleNamespace(
         Popen=start, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
     )
-    with patch.object(seal, "subprocess", theirs):
+    with patch.object(seal, "subprocess", theirs), patch.object(early, "subprocess", theirs):
         yield
 
 

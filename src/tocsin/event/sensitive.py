@@ -562,7 +562,8 @@ _EVERY = rf"(?:{_STEMS}|{_SHORT}|{_WORDS_MORE}|{_ABROAD})"
 #: ``(pattern, caseless)``: a text, with a new line before and after it, that :func:`redact.redact`
 #: would change matches one of these, or has an escape in it and does so when unescaped.
 HINTS: tuple[tuple[str, bool], ...] = (
-    (rf"{_STEMS}[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
+    # Kind by kind: Hyperscan runs one pattern of all of them ten times slower.
+    *((rf"(?:{part})[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True) for _, part in _PATTERNS),
     (rf"(?:{_SHORT})[^A-Za-z\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
     (rf"--[A-Za-z0-9_.\-]*(?:{_STEMS}|{_SHORT})", True),
     (rf"(?:{_WORDS_MORE})[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
