@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.event.test_redaction import CUT
 
-from tocsin.event.redact import redact, redact_line
+from tocsin.event.redact import FINDERS, redact, redact_line
+from tocsin.event.sensitive import HINTS, RARE_HINTS
 from tocsin.intake import redact as room
 from tocsin.intake.redact import redact_frame, redact_frame_slowly
 from tocsin.intake.scan import Scanner
@@ -147,3 +148,37 @@ def test_the_hints_miss_no_text_that_redaction_would_cut() -> None:
         "message": [redact_line(t) for t in texts],
         "path": [redact(t) for t in texts],
     }
+
+
+def test_every_hint_names_finders_that_there_are() -> None:
+    names = {name for hint in (*HINTS, *RARE_HINTS) for name in hint.finders.split()}
+    assert names - {"every"} == FINDERS
+
+
+@pytest.mark.parametrize("name", sorted(FINDERS))
+def test_a_finder_that_no_hint_names_would_be_missed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = [finders - {name} for finders in room._FINDERS]
+    rare = [finders - {name} for finders in room._RARE_FINDERS]
+    monkeypatch.setattr(room, "_FINDERS", left)
+    monkeypatch.setattr(room, "_RARE_FINDERS", rare)
+    frame = pl.DataFrame({"query": [NEEDED[name]]})
+    assert "[redacted" in redact_frame_slowly(frame)["query"][0]
+    assert not redact_frame(frame).equals(redact_frame_slowly(frame))
+
+
+#: Texts whose secret only one of the finders finds.
+NEEDED = {
+    "arguments": '"--password", "hunter2"',
+    "commands": "mysql -phunter2",
+    "connections": "postgres://bob:hunter2@db/x",
+    "elements": "<password>hunter2</password>",
+    "form": 'form-data; name="password"\r\n\r\nhunter2',
+    "keys": "-----BEGIN PRIVATE KEY-----abc",
+    "named": "password=hunter2",
+    "numbers": "n 4111111111111111 n",
+    "phrases": "password is hunter2",
+    "shapes": "AKIAIOSFODNN7EXAMPLE",
+    "written-out": 'name="password" value="hunter2"',
+}

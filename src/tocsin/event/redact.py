@@ -16,8 +16,9 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tocsin.event.sensitive import (
@@ -37,12 +38,15 @@ from tocsin.event.sensitive import (
 
 __all__ = [
     "ESCAPE",
+    "FINDERS",
     "KEY_LINE",
     "LAYERS",
+    "PASSES",
     "marker",
     "redact",
     "redact_json",
     "redact_line",
+    "redact_once",
     "redact_value",
     "unescape",
 ]
@@ -57,8 +61,8 @@ _MOST = 128
 #: again beneath three layers of escapes is the costly part, and only an attacker writes such texts.
 _MOST_ESCAPES = 512
 
-#: After this many passes that still find something, the text is a trap and goes as a whole.
-_PASSES = 6
+#: After this many turns that still find something, the text is a trap and goes as a whole.
+PASSES = 6
 
 
 class _Span(NamedTuple):
@@ -93,14 +97,24 @@ def redact(text: str) -> str:
     short = len(text) <= _SHORT
     if short and (text in _CLEAN or _OBVIOUS.fullmatch(text)):
         return text
-    for turn in range(_PASSES):
-        spans = _all_spans(text)
-        if not spans:
+    for turn in range(PASSES):
+        clean = redact_once(text)
+        if clean is text:
             if short and not turn:
                 _remember(text)
             return text
-        text = _cut(text, spans)
+        text = clean
     return marker("text")
+
+
+def redact_once(text: str, finders: Collection[str] | None = None) -> str:
+    """One turn of :func:`redact`, which takes them until one changes nothing; then the same object.
+
+    With *finders*, only what these find is cut: for a caller who knows that no other finds
+    anything, as from ``sensitive.HINTS``.
+    """
+    spans = _all_spans(text, FINDERS if finders is None else finders)
+    return _cut(text, spans) if spans else text
 
 
 def _remember(text: str) -> None:
@@ -468,11 +482,11 @@ def _places(text: str, origin: list[int] | range) -> list[int]:
     return places
 
 
-def _all_spans(text: str) -> list[_Span]:
+def _all_spans(text: str, finders: Collection[str]) -> list[_Span]:
     """Everything to cut from *text*, in order, without overlaps."""
-    spans = _open_spans(text, text, [])
+    spans = _open_spans(text, text, [], finders)
     if not text.isascii() and (narrow := text.translate(_NARROW)) != text:
-        spans += _open_spans(text, narrow, [])  # character by character the same places
+        spans += _open_spans(text, narrow, [], finders)  # character by character the same places
     views = [text]
     crowded = _crowded(text)
     for _ in range(LAYERS):
@@ -481,8 +495,8 @@ def _all_spans(text: str) -> list[_Span]:
         views.append(unescape(views[-1]))
         crowded = crowded or _crowded(views[-1])
         if not crowded:
-            spans += _open_spans(text, views[-1], views[:-1])
-        elif any(not _done(views[-1], span) for span in _spans(views[-1])):
+            spans += _open_spans(text, views[-1], views[:-1], finders)
+        elif any(not _done(views[-1], span) for span in _spans(views[-1], finders)):
             return [_Span(0, len(text), "text")]
     return [_Span(0, len(text), "text")] if spans and crowded else _merge(spans)
 
@@ -498,9 +512,9 @@ def _crowded(text: str) -> bool:
     return next(islice(_ESCAPE.finditer(text), _MOST_ESCAPES, None), None) is not None
 
 
-def _open_spans(text: str, view: str, beneath: list[str]) -> list[_Span]:
+def _open_spans(text: str, view: str, beneath: list[str], finders: Collection[str]) -> list[_Span]:
     """Spans of *view* as places in *text*, less those that are redacted already."""
-    spans = list(islice(_spans(view), _MOST + 1))
+    spans = list(islice(_spans(view, finders), _MOST + 1))
     if len(spans) > _MOST:
         return [_Span(0, len(text), "text")]
     if spans and beneath:
@@ -550,25 +564,10 @@ def _whole_markers(text: str, start: int, end: int, floor: int) -> tuple[int, in
     return max(start, floor), end
 
 
-def _spans(text: str) -> Iterator[_Span]:
-    if "=" in text or ":" in text or "--" in text or "->" in text:
-        yield from _named(text)
-        yield from _written_out(text)
-    if "<" in text:
-        yield from _elements(text)
-    if "--" in text and "," in text:
-        yield from _arguments(text)
-    if "-p" in text or "-a" in text:
-        yield from _commands(text)
-    if "@" in text and ("://" in text or ":thin:" in text):
-        yield from _connections(text)
-    if "form-data" in text:
-        yield from _form_parts(text)
-    if "-----BEGIN" in text or "PuTTY-User-Key-File" in text:
-        yield from _keys(text)
-    yield from _shapes(text)
-    yield from _numbers(text)
-    yield from _phrases(text)
+def _spans(text: str, finders: Collection[str]) -> Iterator[_Span]:
+    for name, find in _FINDERS.items():
+        if name in finders:
+            yield from find(text)
 
 
 # --- by name -------------------------------------------------------------------------------------
@@ -585,6 +584,8 @@ _SPACE = re.compile(r"[ \t]*+", re.A)
 
 
 def _named(text: str) -> Iterator[_Span]:
+    if not _any(text, ("=", ":", "--", "->")):
+        return
     at = dull = 0  # up to *dull* stands a value that was looked at and does not look random
     while (found := _PAIR.search(text, at)) is not None:
         at = found.end()
@@ -628,6 +629,8 @@ _ELEMENT = re.compile(
 
 def _elements(text: str) -> Iterator[_Span]:
     """``<password>...</password>``, whatever is in it."""
+    if "<" not in text:
+        return
     at = 0
     while (found := _ELEMENT.search(text, at)) is not None:
         at = found.end()
@@ -659,7 +662,7 @@ _WRITTEN_OUT = re.compile(
 def _written_out(text: str) -> Iterator[_Span]:
     """``"name": "X-Token", "value": "..."`` and ``key="password" value="..."``."""
     small = text.lower()
-    if "val" not in small and "content" not in small:
+    if not _any(text, ("=", ":")) or ("val" not in small and "content" not in small):
         return
     for found in _WRITTEN_OUT.finditer(text):
         yield from _quoted_secret(text, found.end(), key_class(found[1]))
@@ -672,6 +675,8 @@ _ARGUMENT = re.compile(
 
 def _arguments(text: str) -> Iterator[_Span]:
     """``"--password", "..."``."""
+    if "--" not in text or "," not in text:
+        return
     for found in _ARGUMENT.finditer(text):
         hit = key_class(found[1])
         if hit is not None and not hit[1]:
@@ -687,6 +692,8 @@ _PART = re.compile(
 
 def _form_parts(text: str) -> Iterator[_Span]:
     """The fields of a multipart body."""
+    if "form-data" not in text:
+        return
     for found in _PART.finditer(text):
         hit = key_class(found[1])
         if (
@@ -720,9 +727,12 @@ _TOKENS = re.compile(
 )
 
 
+_CLIENTS = ("mysql", "mariadb", "sshpass", "redis-cli")
+
+
 def _commands(text: str) -> Iterator[_Span]:
     """``mysql -pSECRET``, ``sshpass -p SECRET``, ``redis-cli -a SECRET``."""
-    if not _any(text, ("mysql", "mariadb", "sshpass", "redis-cli")):
+    if not _any(text, ("-p", "-a")) or not _any(text, _CLIENTS):
         return
     client: str | None = None
     for found in _TOKENS.finditer(text):
@@ -943,6 +953,8 @@ _USERINFO = re.compile(r"://([A-Za-z0-9_.\-]{16,256})@", re.A)
 
 
 def _connections(text: str) -> Iterator[_Span]:
+    if "@" not in text or not _any(text, ("://", ":thin:")):
+        return
     for found in _CONNECTION.finditer(text):
         if "[redacted:" in found[0]:
             continue
@@ -961,6 +973,8 @@ _BEGIN = re.compile(
 
 
 def _keys(text: str) -> Iterator[_Span]:
+    if not _any(text, ("-----BEGIN", "PuTTY-User-Key-File")):
+        return
     at = 0
     while (found := _BEGIN.search(text, at)) is not None:
         end = text.find("-----END", found.end())
@@ -1081,3 +1095,22 @@ def _sql_literal(text: str, at: int) -> _Span | None:
         return None if harmless(text[start:end]) else _Span(start, end, "password")
     end = _bare_end(text, at)
     return None if end <= at or harmless(text[at:end], prose=True) else _Span(at, end, "password")
+
+
+#: What looks for secrets in a text, each for its own kinds; named as in ``sensitive.HINTS``.
+_FINDERS: Mapping[str, Callable[[str], Iterator[_Span]]] = MappingProxyType(
+    {
+        "named": _named,
+        "written-out": _written_out,
+        "elements": _elements,
+        "arguments": _arguments,
+        "commands": _commands,
+        "connections": _connections,
+        "form": _form_parts,
+        "keys": _keys,
+        "shapes": _shapes,
+        "numbers": _numbers,
+        "phrases": _phrases,
+    }
+)
+FINDERS = frozenset(_FINDERS)

@@ -15,6 +15,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 __all__ = [
     "DISCORD",
@@ -25,6 +26,7 @@ __all__ = [
     "RARE",
     "RARE_HINTS",
     "SHAPES",
+    "Hint",
     "card",
     "harmless",
     "iban_end",
@@ -559,49 +561,58 @@ _SHORT = "|".join(sorted({*_WORDS, *_MAYBE}))
 _WORDS_MORE = _MORE.replace(" ", "|")
 _EVERY = rf"(?:{_STEMS}|{_SHORT}|{_WORDS_MORE}|{_ABROAD})"
 
-#: ``(pattern, caseless)``: a text, with a new line before and after it, that :func:`redact.redact`
-#: would change matches one of these, or has an escape in it and does so when unescaped.
-HINTS: tuple[tuple[str, bool], ...] = (
+
+class Hint(NamedTuple):
+    """A pattern that occurs wherever some finders of ``redact`` find anything."""
+
+    pattern: str
+    caseless: bool
+    finders: str  #: their names, with a space between; in a document, every hint counts
+
+
+#: A text, with a new line before and after it, that :func:`redact.redact` would change matches one
+#: of these, or has an escape in it and does so when unescaped.
+HINTS: tuple[Hint, ...] = (
     # Kind by kind: Hyperscan runs one pattern of all of them ten times slower.
-    *((rf"(?:{part})[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True) for _, part in _PATTERNS),
-    (rf"(?:{_SHORT})[^A-Za-z\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
-    (rf"--[A-Za-z0-9_.\-]*(?:{_STEMS}|{_SHORT})", True),
-    (rf"(?:{_WORDS_MORE})[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True),
-    (rf"--[A-Za-z0-9_.\-]*(?:{_WORDS_MORE})", True),
-    (r"(?:mysql|mariadb|sshpass|redis-cli)[^\n]*[\s\"',]-[pa]", True),
-    (r"(?:-u|--user)[ \t=]+[^\s:]+:", True),
-    (r"(?:password|passwd|passphrase|secret|token|pin|otp)[ \t]+(?:is|was)[ \t]", True),
-    (r"password\s*[=(]?\s*(?:[en]|u&)?[\"'$]", True),
-    (r"(?:otp|passcode|(?:otp|verification|one[ \-]time|sms|security|login)[ _\-]code)[ \t]+[\"']?[0-9]{4}", True),
-    (r"(?:(?:api|access|secret|auth|app)[ _\-]?key|client[ _\-]secret|access[ _\-]token|pass(?:word|wd|phrase))[ \t]+[\"']?[^\s\"']{4}", True),
-    (r"set[ \t]+[^\n]*(?:password|passwd|secret|token|api_?key)[\w.]*[ \t]+to[ \t]", True),
-    (r"identified\s+(?:by|via|with)", True),
-    (r"(?:bearer|basic|digest|negotiate|ntlm|splunk|ssws|apikey|token|hawk)[ \t+]+[A-Za-z0-9._~+/=\-]{8}", True),
-    (r"AWS4-HMAC-SHA256", False),
-    (r"eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]", False),
-    (r"form-data;", True),
-    (r"password[ \t]+for[ \t]", True),
-    (r"://[A-Za-z0-9_.\-]{16}[A-Za-z0-9_.\-]*@", False),
-    (r"-----BEGIN", False),
-    (r"PuTTY-User-Key-File", False),
-    (r"MII[A-Za-z0-9+/]{37}", False),
-    (r"b3BlbnNzaC1rZXktdjE", False),
-    (r"://[^\s@]*:[^\s]*@", False),
-    (r":thin:[^\s/@]+/[^\s@]+@", False),
-    (r"/[A-Za-z0-9_\-]*(?:token|reset|magic|invite|activat|verif|confirm)[A-Za-z0-9_\-]*/[A-Za-z0-9_\-]{20}", True),
-    *((hint, False) for hint in _NUMBER_HINTS),
-    *((hint, False) for _, _, _, hint in SHAPES),
-    (DISCORD[2], False),
+    *(Hint(rf"(?:{part})[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True, "named") for _, part in _PATTERNS),
+    Hint(rf"(?:{_SHORT})[^A-Za-z\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True, "named"),
+    Hint(rf"--[A-Za-z0-9_.\-]*(?:{_STEMS}|{_SHORT})", True, "named arguments"),
+    Hint(rf"(?:{_WORDS_MORE})[^\"=:\n]*[\\\"'\]]*[ \t]*(?:[=:]|->)", True, "named"),
+    Hint(rf"--[A-Za-z0-9_.\-]*(?:{_WORDS_MORE})", True, "named arguments"),
+    Hint(r"(?:mysql|mariadb|sshpass|redis-cli)[^\n]*[\s\"',]-[pa]", True, "commands"),
+    Hint(r"(?:-u|--user)[ \t=]+[^\s:]+:", True, "shapes"),
+    Hint(r"(?:password|passwd|passphrase|secret|token|pin|otp)[ \t]+(?:is|was)[ \t]", True, "phrases"),
+    Hint(r"password\s*[=(]?\s*(?:[en]|u&)?[\"'$]", True, "phrases"),
+    Hint(r"(?:otp|passcode|(?:otp|verification|one[ \-]time|sms|security|login)[ _\-]code)[ \t]+[\"']?[0-9]{4}", True, "phrases"),
+    Hint(r"(?:(?:api|access|secret|auth|app)[ _\-]?key|client[ _\-]secret|access[ _\-]token|pass(?:word|wd|phrase))[ \t]+[\"']?[^\s\"']{4}", True, "phrases"),
+    Hint(r"set[ \t]+[^\n]*(?:password|passwd|secret|token|api_?key)[\w.]*[ \t]+to[ \t]", True, "phrases"),
+    Hint(r"identified\s+(?:by|via|with)", True, "phrases"),
+    Hint(r"(?:bearer|basic|digest|negotiate|ntlm|splunk|ssws|apikey|token|hawk)[ \t+]+[A-Za-z0-9._~+/=\-]{8}", True, "shapes"),
+    Hint(r"AWS4-HMAC-SHA256", False, "shapes"),
+    Hint(r"eyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]", False, "shapes"),
+    Hint(r"form-data;", True, "form"),
+    Hint(r"password[ \t]+for[ \t]", True, "phrases"),
+    Hint(r"://[A-Za-z0-9_.\-]{16}[A-Za-z0-9_.\-]*@", False, "connections"),
+    Hint(r"-----BEGIN", False, "keys"),
+    Hint(r"PuTTY-User-Key-File", False, "keys"),
+    Hint(r"MII[A-Za-z0-9+/]{37}", False, "shapes"),
+    Hint(r"b3BlbnNzaC1rZXktdjE", False, "shapes"),
+    Hint(r"://[^\s@]*:[^\s]*@", False, "connections"),
+    Hint(r":thin:[^\s/@]+/[^\s@]+@", False, "connections"),
+    Hint(r"/[A-Za-z0-9_\-]*(?:token|reset|magic|invite|activat|verif|confirm)[A-Za-z0-9_\-]*/[A-Za-z0-9_\-]{20}", True, "shapes"),
+    *(Hint(hint, False, "numbers") for hint in _NUMBER_HINTS),
+    *(Hint(hint, False, "shapes") for _, _, _, hint in SHAPES),
+    Hint(DISCORD[2], False, "shapes"),
 )  # fmt: skip
 
 #: As :data:`HINTS`, of what needs one of :data:`RARE` in the text, or a character beyond ASCII.
-RARE_HINTS: tuple[tuple[str, bool], ...] = (
-    (rf"<[A-Za-z0-9_.:\-]*{_EVERY}[A-Za-z0-9_.:\-]*[\s>]", True),
-    (rf"{NAMING}[\\\"']*\s*[:=]\s*[\\\"']+[A-Za-z0-9_.\- ]*{_EVERY}", True),
-    (rf"[\"'][A-Za-z0-9_.\- ]*{_EVERY}[A-Za-z0-9_.\- ]*[\\\"']+\s*,\s*[\\\"']", True),
-    (rf"(?:{_ABROAD})[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True),
+RARE_HINTS: tuple[Hint, ...] = (
+    Hint(rf"<[A-Za-z0-9_.:\-]*{_EVERY}[A-Za-z0-9_.:\-]*[\s>]", True, "elements"),
+    Hint(rf"{NAMING}[\\\"']*\s*[:=]\s*[\\\"']+[A-Za-z0-9_.\- ]*{_EVERY}", True, "written-out"),
+    Hint(rf"[\"'][A-Za-z0-9_.\- ]*{_EVERY}[A-Za-z0-9_.\- ]*[\\\"']+\s*,\s*[\\\"']", True, ""),
+    Hint(rf"(?:{_ABROAD})[^\"=:\n]*[\\\"'\]]*[ \t]*[=:]", True, "named"),
     # In the wide forms of ASCII, and with spaces that are none: looked at closely, whatever it is.
-    ("\\xef\\xbc[\\x81-\\xbf]|\\xef\\xbd[\\x80-\\x9e]|\\xe3\\x80\\x80", False),
-    (r"\d{4}(?:\xc2\xa0|\xe2\x80[\x90\x91\x93])\d{4}", False),
+    Hint("\\xef\\xbc[\\x81-\\xbf]|\\xef\\xbd[\\x80-\\x9e]|\\xe3\\x80\\x80", False, "every"),
+    Hint(r"\d{4}(?:\xc2\xa0|\xe2\x80[\x90\x91\x93])\d{4}", False, "numbers"),
 )  # fmt: skip
 RARE = (b"<", b'"', b"'")

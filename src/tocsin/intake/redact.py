@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,16 +19,19 @@ import polars as pl
 from tocsin.event.batch import SCHEMA
 from tocsin.event.redact import (
     ESCAPE,
+    FINDERS,
     KEY_LINE,
     LAYERS,
+    PASSES,
     marker,
     redact,
     redact_json,
     redact_line,
+    redact_once,
     unescape,
 )
 from tocsin.event.schema import NAMES, Type
-from tocsin.event.sensitive import HINTS, RARE, RARE_HINTS
+from tocsin.event.sensitive import HINTS, RARE, RARE_HINTS, Hint
 from tocsin.intake.columns import put
 from tocsin.intake.scan import Hits, Scanner, joined
 
@@ -139,12 +142,63 @@ def _clean(column: pl.Series, rows: list[int]) -> pl.Series:
         for row, value in zip(rows, fixed, strict=True):
             whole[row] = value
         return pl.Series(column.name, whole, dtype=column.dtype)
-    clean = _cleaner(column.name)
-    fixed = [clean(value) for value in values]
+    document = column.name == "attributes"
+    fixed = [redact_json(value) for value in values] if document else _clean_texts(values)
     changed = [i for i, value in enumerate(fixed) if value != values[i]]
     if not changed:
         return column
     return column.scatter([rows[i] for i in changed], [fixed[i] for i in changed])
+
+
+def _clean_texts(texts: Sequence[str]) -> list[str]:
+    """*texts* as :func:`redact` cleans them, each by the finders alone that it has a hint for.
+
+    All of them look for a secret ten times as long.
+    """
+    clean = list(texts)
+    rest: Sequence[int] = range(len(texts))
+    for _ in range(PASSES):
+        found = _finders([clean[i] for i in rest])
+        changed: list[int] = []
+        for i, finders in zip(rest, found, strict=True):
+            text = redact_once(clean[i], finders) if finders else clean[i]
+            if text is not clean[i]:
+                clean[i] = text
+                changed.append(i)
+        if not changed:
+            return clean
+        rest = changed
+    for i in rest:
+        clean[i] = marker("text")
+    return clean
+
+
+def _finders(texts: Sequence[str]) -> list[frozenset[str]]:
+    """The finders that have a hint in each of *texts*, as it stands or beneath its escapes."""
+    framed = pl.Series(["\n".join(["", *_views(text), ""]) for text in texts])
+    found = [_SCANNER.scan(framed)]
+    whole = [_FINDERS]
+    if _is_rare(joined(framed)):
+        found.append(_RARE_SCANNER.scan(framed))
+        whole.append(_RARE_FINDERS)
+    out: list[frozenset[str]] = [frozenset()] * len(texts)
+    for hits, finders in zip(found, whole, strict=True):
+        for row, hint in set(zip(hits.rows.tolist(), hits.ids.tolist(), strict=True)):
+            out[row] |= finders[hint]
+        for row in hits.crowded:
+            out[row] = FINDERS
+    return out
+
+
+def _views(text: str) -> Iterator[str]:
+    """*text* as it stands, and as it reads with one to three layers of escapes undone."""
+    yield text
+    for _ in range(LAYERS):
+        plain = unescape(text)
+        if plain == text:
+            return
+        yield plain
+        text = plain
 
 
 def _suspects(frame: pl.DataFrame, texts: list[str], lists: list[str]) -> list[tuple[int, str]]:
@@ -257,9 +311,13 @@ def _scan_rows(texts: pl.Series, data: bytes) -> dict[int, _Hits | None]:
     """
     found: dict[int, _Hits | None] = {}
     _add_hits(found, _SCANNER.scan(texts))
-    if not data.isascii() or any(byte in data for byte in RARE):
+    if _is_rare(data):
         _add_hits(found, _RARE_SCANNER.scan(texts))
     return found
+
+
+def _is_rare(data: bytes) -> bool:
+    return not data.isascii() or any(byte in data for byte in RARE)
 
 
 def _add_hits(found: dict[int, _Hits | None], hits: Hits) -> None:
@@ -270,5 +328,12 @@ def _add_hits(found: dict[int, _Hits | None], hits: Hits) -> None:
             places.add(place)
 
 
-_SCANNER = Scanner(HINTS)
-_RARE_SCANNER = Scanner(RARE_HINTS)
+def _scanner(hints: Sequence[Hint]) -> tuple[Scanner, list[frozenset[str]]]:
+    """What looks for *hints*, and the finders that each of them is for."""
+    named = {hint.finders: frozenset(hint.finders.split()) for hint in hints} | {"every": FINDERS}
+    patterns = [(hint.pattern, hint.caseless) for hint in hints]
+    return Scanner(patterns), [named[hint.finders] for hint in hints]
+
+
+_SCANNER, _FINDERS = _scanner(HINTS)
+_RARE_SCANNER, _RARE_FINDERS = _scanner(RARE_HINTS)
