@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -66,6 +67,10 @@ def command(
     Files of any known format, packed with gzip or zstd or not, are replayed on event time.  Several
     are merged.  ``-`` is standard input.
     """
+    from tocsin.intake.admit import warm
+
+    # Beside what is still to be imported and read: compiling leaves Python to others.
+    threading.Thread(target=warm, name="warming", daemon=True).start()
     from tocsin.detect import Engine
     from tocsin.intake import PARSERS
     from tocsin.siem.rulebook import load_rules, unknown_fields

@@ -19,6 +19,7 @@ from tocsin.event.kinds import LEVELS, Kind, read_kind
 from tocsin.event.redact import marker
 from tocsin.event.signatures import PROBES
 from tocsin.event.sql import fingerprint, without_literals
+from tocsin.intake import redact, signatures
 from tocsin.intake.columns import canonical, constant, put
 from tocsin.intake.origin import Origin
 from tocsin.intake.parsers import LAYERS
@@ -27,7 +28,7 @@ from tocsin.intake.redact import redact_frame
 from tocsin.intake.scan import joined
 from tocsin.intake.signatures import mark
 
-__all__ = ["SKEW_NS", "admit", "hashed"]
+__all__ = ["SKEW_NS", "admit", "hashed", "warm"]
 
 #: An event that claims to be from further ahead than this is tagged ``clock_skew``.
 SKEW_NS = 5 * 60 * 1_000_000_000
@@ -51,6 +52,12 @@ _SEVERITY = {str(kind): str(level) for kind, level in LEVELS.items()}
 
 #: Used where no key is given: hashes agree within one life of the process, and nowhere else.
 _PROCESS_KEY = secrets.token_bytes(32)
+
+
+def warm() -> None:
+    """Compile what is looked for in events, before the first one comes: it takes a second."""
+    for scanner in (*signatures.SCANNERS, *redact.SCANNERS):
+        scanner.compile()
 
 
 def admit(

@@ -35,7 +35,7 @@ from tocsin.event.sensitive import HINTS, RARE, RARE_HINTS, Hint
 from tocsin.intake.columns import put
 from tocsin.intake.scan import Hits, Scanner, joined
 
-__all__ = ["redact_frame", "redact_frame_slowly"]
+__all__ = ["SCANNERS", "redact_frame", "redact_frame_slowly"]
 
 #: Columns that hold a keyed hash which ``admit`` has made itself.
 _HASHED = frozenset({"session", "api_key"})
@@ -337,3 +337,4 @@ def _scanner(hints: Sequence[Hint]) -> tuple[Scanner, list[frozenset[str]]]:
 
 _SCANNER, _FINDERS = _scanner(HINTS)
 _RARE_SCANNER, _RARE_FINDERS = _scanner(RARE_HINTS)
+SCANNERS = (_SCANNER, _RARE_SCANNER)

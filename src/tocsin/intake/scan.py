@@ -97,14 +97,19 @@ class Scanner:
             return ids, ends, True
         return ids, ends, False
 
-    def _ready(self) -> tuple[hyperscan.Database, hyperscan.Scratch]:
+    def compile(self) -> hyperscan.Database:
+        """Do beforehand what the first scan would wait for; others can run meanwhile."""
         with self._lock:
             if self._database is None:
                 self._database = _compile(self._patterns, once=self._once)
+            return self._database
+
+    def _ready(self) -> tuple[hyperscan.Database, hyperscan.Scratch]:
+        database = self.compile()
         scratch: hyperscan.Scratch | None = getattr(self._local, "scratch", None)
         if scratch is None:
-            scratch = self._local.scratch = hyperscan.Scratch(self._database)
-        return self._database, scratch
+            scratch = self._local.scratch = hyperscan.Scratch(database)
+        return database, scratch
 
 
 def _compile(patterns: Sequence[tuple[str, bool]], *, once: bool) -> hyperscan.Database:

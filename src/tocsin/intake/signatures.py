@@ -18,7 +18,7 @@ from tocsin.event.signatures import COMMENT, DOUBLE, PLACES, PROBES, SIGNATURES,
 from tocsin.intake.columns import put
 from tocsin.intake.scan import Scanner, joined
 
-__all__ = ["mark"]
+__all__ = ["SCANNERS", "mark"]
 
 #: Columns with few distinct values: each is looked at once.
 _REPETITIVE = frozenset({"referer", "user_agent"})
@@ -28,6 +28,7 @@ _LOGS = ("log", "query")
 
 _PATTERNS = [(s.pattern, True) for s in SIGNATURES]
 _SCANNER = Scanner(_PATTERNS)
+SCANNERS = (_SCANNER,)
 
 #: For single rows so full of signs that the scan of all gave up on them.
 _ONE_ROW = Scanner(_PATTERNS, once=True)

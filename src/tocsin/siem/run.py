@@ -24,6 +24,7 @@ from tocsin.alerts.desk import TOLD
 from tocsin.detect import Engine, RuleSet
 from tocsin.event import Event, Kind
 from tocsin.intake import PARSERS, parse, sniff
+from tocsin.intake.admit import warm
 from tocsin.intake.http import Accept, Road, app, receiver
 from tocsin.intake.limits import Limits
 from tocsin.intake.serve import Listener, listen, new_event_loop, serve
@@ -120,6 +121,7 @@ async def _run(
 def _warm() -> None:
     """Have what the door looks for in each event compiled before the first one comes."""
     own_batch([_about(Kind.SYS_STARTUP, "tocsin starts")])
+    warm()
 
 
 async def _serve(
