@@ -28,7 +28,7 @@ import polars as pl
 from tocsin.detect.fields import Route, resolve
 from tocsin.detect.linear import finder
 from tocsin.detect.rule import And, Condition, Leaf, Not, Op, Or
-from tocsin.detect.views import Bag, Bools, Views
+from tocsin.detect.views import Bag, Bools, Integers, Views
 
 __all__ = [
     "All",
@@ -169,7 +169,7 @@ class Known(Node):
     cost = 1
 
     def mask(self, views: Views, alive: Bools) -> Bools:  # noqa: ARG002 - the interface's
-        return reduce(np.logical_or, (views.bag(name).present() for name in self.views))
+        return reduce(np.logical_or, map(views.present, self.views))
 
     def bind(self, rows: Rows) -> Holds:
         column = rows.column(self.views, low=False)
@@ -209,6 +209,10 @@ _RELATIONS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
+#: So many values Python has compared before Polars has begun.
+_FEW = 300
+
+
 @dataclass(frozen=True, eq=False)
 class Compared(Node):
     """A value of *views* compares with one of *needles* as *op* says.
@@ -246,25 +250,37 @@ class Compared(Node):
     def _of_view(self, views: Views, name: str, alive: Bools) -> Bools:
         integers = views.integers(name)
         if integers is not None and (self.op is Op.EQ or self.op in _ORDER):
-            return self._of_integers(integers)
+            return views.answer((name, self._question), lambda: self._of_integers(integers))
         bag = views.bag(name)
         if not len(bag.values):
             return np.zeros(bag.height, dtype=np.bool_)
-        return bag.spread(self._of_values(bag, alive))
+        if self.op not in _TEXT:
+            return bag.spread(self._one_by_one(bag, alive))
+        return views.answer((name, self._question), lambda: bag.spread(self._of_values(bag)))
 
-    def _of_integers(self, column: pl.Series) -> Bools:
+    @cached_property
+    def _question(self) -> tuple[object, ...]:
+        """What is the same for all tests that must give the same answer."""
+        return self.op, self.needles, self.cased
+
+    def _of_integers(self, column: Integers) -> Bools:
         if self.op is Op.EQ:
             wanted = [int(n) for n in self.needles if _INTEGER.fullmatch(n) and _fits(int(n))]
-            hits = column.is_in(wanted)
-        else:
-            limit = _number(self.needles[0])
-            assert limit is not None
-            hits = _compare(column, self.op, limit)
-        return hits.fill_null(value=False).to_numpy()
+            if len(wanted) > _FEW:
+                return np.isin(column.values, wanted) & column.known
+            hits = np.zeros(len(column.values), dtype=np.bool_)
+            for number in wanted:  # isin sorts, which takes as long as thirty of these
+                hits |= column.values == number
+            return hits & column.known
+        limit = _number(self.needles[0])
+        assert limit is not None
+        compared: Bools = _compare(pl.Series(column.values), self.op, limit).to_numpy()
+        return compared & column.known
 
-    def _of_values(self, bag: Bag, alive: Bools) -> Bools:
-        if self.op not in _TEXT:
-            return self._one_by_one(bag, alive)
+    def _of_values(self, bag: Bag) -> Bools:
+        if len(bag.values) < _FEW:
+            texts = (bag.low if self.low else bag.values).to_list()
+            return np.fromiter(map(self.one, texts), dtype=np.bool_, count=len(texts))
         if self.op is Op.EQ and not any(self.needles):
             return (bag.values == "").to_numpy()
         values = bag.values if self.cased else bag.low
@@ -420,9 +436,7 @@ def _compare(column: pl.Series, op: Op, limit: float) -> pl.Series:
     """*column* against *limit*; a bound beyond 64 bits is above or below all of them."""
     if isinstance(limit, int) and not _fits(limit):
         inside = (limit > 0) == (op in (Op.LT, Op.LTE))
-        return pl.select(pl.repeat(inside, len(column), dtype=pl.Boolean)).to_series() & (
-            column.is_not_null()
-        )
+        return pl.repeat(inside, len(column), dtype=pl.Boolean, eager=True)
     return pl.DataFrame({"v": column}).select(_ORDER[op](pl.col("v"), limit)).to_series()
 
 

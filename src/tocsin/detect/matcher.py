@@ -12,7 +12,7 @@ further candidates, never fewer, and the exact question follows anyway.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,10 @@ import numpy as np
 import polars as pl
 
 from tocsin.detect.anchors import SENTINEL, anchors, fold
-from tocsin.detect.exact import All, Any_, Both, Compared, Known, No, Node, Rows, bind, literal
+from tocsin.detect.exact import Node, Rows, bind, literal
 from tocsin.detect.fields import Route, route
 from tocsin.detect.rule import Rule
-from tocsin.detect.views import Bag, Bools, Ints, Views, inputs
+from tocsin.detect.views import Bag, Bools, Ints, Views
 
 __all__ = ["Hit", "Matcher"]
 
@@ -74,7 +74,8 @@ class Matcher:
             return []
         if frame.height > 1 and frame.estimated_size() > _BYTES:
             return self._halved(frame)
-        hits = [hit for group in self._groups for hit in group.match(frame)]
+        views = Views(frame)  # of all groups: they ask for the same columns
+        hits = [hit for group in self._groups for hit in group.match(views)]
         self.overflows = sum(group.overflows for group in self._groups)
         return sorted(hits, key=lambda hit: hit.rule_index)
 
@@ -105,22 +106,12 @@ class _Group:
             for anchor in found:
                 wanted.setdefault(anchor.scan, {}).setdefault(anchor.text, []).append(index)
         self.scans = {view: _Scan(texts) for view, texts in wanted.items()}
-        self.columns = frozenset(
-            column
-            for view in {*self.scans, *(v for _, n in nodes for v in _views(n))}
-            for column in inputs(view)
-        )
 
-    def match(self, frame: pl.DataFrame) -> Iterator[Hit]:
-        rows = _mask(self.route, frame)
+    def match(self, views: Views) -> Iterator[Hit]:
+        rows = _rows(self.route, views)
         if rows is not None and not len(rows):
             return
-        part = frame.select(n for n in frame.columns if n in self.columns)
-        if not part.width:  # nothing is known about any field, but "not" may still hold
-            part = frame.select("kind")
-        if rows is not None:
-            part = part[rows]
-        for index, found in self._match(Views(part)):
+        for index, found in self._match(views if rows is None else views.part(rows)):
             yield Hit(index, found if rows is None else rows[found])
 
     def _match(self, views: Views) -> Iterator[tuple[int, Ints]]:
@@ -178,49 +169,34 @@ def _found(index: int, rows: Ints) -> Iterator[tuple[int, Ints]]:
         yield index, rows
 
 
-def _views(node: Node) -> Iterator[str]:
-    match node:
-        case All(kids=kids) | Any_(kids=kids):
-            for kid in kids:
-                yield from _views(kid)
-        case No(kid=kid):
-            yield from _views(kid)
-        case Compared(views=views) | Known(views=views):
-            yield from views
-        case Both(views=views, others=others):
-            yield from views
-            yield from others
-        case _:
-            raise AssertionError(node)
-
-
-def _mask(to: Route, frame: pl.DataFrame) -> Ints | None:
-    """The rows of *frame* that *to* means; ``None`` for all of them."""
-    have = frame.columns
-    wanted = pl.lit(value=True)
+def _rows(to: Route, views: Views) -> Ints | None:
+    """The rows that *to* means; ``None`` for all of them."""
+    wanted = np.ones(views.height, dtype=np.bool_)
     if to.kinds or to.layers:
-        wanted = pl.col("kind").is_in(list(to.kinds))
-        if to.layers and "layer" in have:
-            wanted = wanted | pl.col("layer").is_in(list(to.layers)).fill_null(value=False)
+        wanted = _among(views, "kind", to.kinds) | _among(views, "layer", to.layers)
     if to.products:
-        wanted = wanted & _of_product(to, have)
-    mask = frame.select(wanted.alias("mask")).to_series()
-    if len(mask) == 1 and frame.height != 1:
-        return None if mask[0] else np.empty(0, dtype=np.int64)
-    return None if mask.all() else np.flatnonzero(mask.to_numpy())
+        wanted &= _of_product(to, views)
+    return None if wanted.all() else np.flatnonzero(wanted)
 
 
-def _of_product(to: Route, have: Iterable[str]) -> pl.Expr:
+def _among(views: Views, column: str, wanted: Collection[str]) -> Bools:
+    """The rows whose *column*, which has few different values, is one of *wanted*."""
+    bag = views.bag(column)
+    hits = np.fromiter((v in wanted for v in bag.values), np.bool_, len(bag.values))
+    return bag.spread(hits)
+
+
+def _of_product(to: Route, views: Views) -> Bools:
     """Rows named after a product, or whose attributes only it has."""
-    names = "|".join(literal(name) for name in to.products)
-    tests = [
-        pl.col(column).str.contains(rf"(?i)^(?:{names})(?:[-_.:/ ].*)?$")
-        for column in ("source", "service", "parser")
-        if column in have
-    ]
-    if "attributes" in have:
-        tests += [pl.col("attributes").str.contains(mark, literal=True) for mark in to.marks]
-    return pl.any_horizontal([t.fill_null(value=False) for t in tests] or [pl.lit(value=False)])
+    named = rf"(?i)^(?:{'|'.join(map(literal, to.products))})(?:[-_.:/ ].*)?$"
+    found = np.zeros(views.height, dtype=np.bool_)
+    for column in ("source", "service", "parser"):
+        bag = views.bag(column)
+        found |= bag.spread(bag.values.str.contains(named).to_numpy())
+    if to.marks:
+        bag = views.bag("attributes")
+        found |= bag.spread(bag.values.str.contains_any(list(to.marks)).to_numpy())
+    return found
 
 
 class _Scan:

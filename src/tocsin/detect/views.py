@@ -8,7 +8,7 @@ several values into one row.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -22,7 +22,7 @@ import polars as pl
 from tocsin.detect.percent import decode
 from tocsin.event import NAMES, Type
 
-__all__ = ["Bag", "Bools", "Ints", "Views", "inputs", "number"]
+__all__ = ["Bag", "Bools", "Integers", "Ints", "Views", "inputs", "number"]
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -101,6 +101,14 @@ class Bag:
         return rows, np.arange(count) if self.codes is None else self.codes
 
 
+@dataclass(frozen=True)
+class Integers:
+    """A column of integers."""
+
+    values: Ints  #: 0 where there is none
+    known: Bools
+
+
 def lower(values: pl.Series) -> pl.Series:
     """*values* as Python's ``str.lower`` has them.  Unicode's edges differ between libraries."""
     if len(values) < _PLAIN:
@@ -133,7 +141,11 @@ class Views:
 
     def __init__(self, frame: pl.DataFrame) -> None:
         self._frame = frame
+        self._columns = frozenset(frame.columns)
+        self._series: dict[str, pl.Series] = {}
         self._bags: dict[str, Bag] = {}
+        self._integers: dict[str, Integers | None] = {}
+        self._answers: dict[object, Bools] = {}
         self._whole: Views | None = None
         self._rows = _NO_ROWS
 
@@ -142,11 +154,6 @@ class Views:
         views = Views(self._frame)
         views._whole, views._rows = self, rows
         return views
-
-    @cached_property
-    def frame(self) -> pl.DataFrame:
-        """The rows themselves."""
-        return self._frame if self._whole is None else self._frame[self._rows]
 
     @property
     def height(self) -> int:
@@ -162,12 +169,49 @@ class Views:
             self._bags[view] = bag
         return bag
 
-    def integers(self, view: str) -> pl.Series | None:
-        """The column behind *view* when it holds integers."""
+    def integers(self, view: str) -> Integers | None:
+        """The numbers behind *view*, when it is a column that holds integers."""
+        if view not in self._integers:
+            self._integers[view] = self._numbers(view)
+        return self._integers[view]
+
+    def present(self, view: str) -> Bools:
+        """The rows in which *view* has a value."""
+        integers = self.integers(view)
+        return self.bag(view).present() if integers is None else integers.known
+
+    def answer(self, question: object, work_out: Callable[[], Bools]) -> Bools:
+        """What *work_out* says of each row: once, for several rules ask the same *question*."""
+        found = self._answers.get(question)
+        if found is None:
+            whole = None if self._whole is None else self._whole._answers.get(question)
+            found = work_out() if whole is None else whole[self._rows]
+            found.flags.writeable = False
+            self._answers[question] = found
+        return found
+
+    def _column(self, name: str) -> pl.Series:
+        """Column *name* of these rows."""
+        column = self._series.get(name)
+        if column is None:
+            if self._whole is None:
+                column = self._frame.get_column(name)
+            else:
+                column = self._whole._column(name).gather(self._rows)
+            self._series[name] = column
+        return column
+
+    def _some(self, names: Iterable[str]) -> pl.DataFrame:
+        return pl.DataFrame([self._column(n) for n in names if n in self._columns])
+
+    def _numbers(self, view: str) -> Integers | None:
         column = NAMES.get(view)
-        if column is None or column.type is not Type.INT or view not in self.frame.columns:
+        if column is None or column.type is not Type.INT or view not in self._columns:
             return None
-        return self.frame.get_column(view)
+        series = self._column(view)
+        if not series.null_count():
+            return Integers(series.to_numpy(), np.ones(len(series), dtype=np.bool_))
+        return Integers(series.fill_null(0).to_numpy(), series.is_not_null().to_numpy())
 
     def _make(self, view: str) -> Bag:
         if view.startswith("attr:"):
@@ -176,16 +220,20 @@ class Views:
             return self._attribute(None)
         if view.endswith("%"):
             return self._decoded(view[:-1])
-        if view in ("uri", "url", "extension"):
-            return self._text(
-                self.frame.select(_DERIVED[view](set(self.frame.columns))).to_series()
-            )
-        return self._column(view)
+        if view in _DERIVED:
+            return self._derived(view)
+        return self._plain(view)
 
-    def _column(self, name: str) -> Bag:
-        if name not in self.frame.columns:
+    def _derived(self, view: str) -> Bag:
+        frame = self._some(inputs(view))
+        if not frame.width:
             return _nothing(self.height)
-        column = self.frame.get_column(name)
+        return self._text(frame.select(_DERIVED[view](set(frame.columns))).to_series())
+
+    def _plain(self, name: str) -> Bag:
+        if name not in self._columns:
+            return _nothing(self.height)
+        column = self._column(name)
         match NAMES[name].type:
             case Type.TEXT:
                 return self._text(column)
@@ -205,7 +253,7 @@ class Views:
 
     def _decoded(self, view: str) -> Bag:
         """The rows whose decoded form differs from the one on the wire."""
-        part = self.frame.select(n for n in inputs(view) if n in self.frame.columns)
+        part = self._some(inputs(view))
         rows = self._escaped
         if not part.width or not len(rows):
             return _nothing(self.height)
@@ -225,9 +273,9 @@ class Views:
         """The rows that decoding may change."""
         marks = {"path": (37,), "query": (37, 43)}  # % and +
         found = [
-            _having(self.frame.get_column(name), bytes_)
+            _having(self._column(name), bytes_)
             for name, bytes_ in marks.items()
-            if name in self.frame.columns
+            if name in self._columns
         ]
         return np.unique(np.concatenate(found)) if found else _NO_ROWS
 
@@ -245,10 +293,10 @@ class Views:
     @cached_property
     def _records(self) -> list[tuple[int, dict[str, Any]]]:
         """Row and decoded ``attributes`` of the rows that have any."""
-        if "attributes" not in self.frame.columns:
+        if "attributes" not in self._columns:
             return []
         found: list[tuple[int, dict[str, Any]]] = []
-        for row, text in enumerate(self.frame.get_column("attributes")):
+        for row, text in enumerate(self._column("attributes")):
             record = _record(text) if text else None
             if record is not None:
                 found.append((row, record))
