@@ -6,8 +6,9 @@ and that it did not is counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ from tocsin.detect.fields import Route, resolve
 from tocsin.detect.findings import SEPARATOR, entity_type
 from tocsin.detect.rule import Leaf, Op
 from tocsin.detect.slots import short_key
-from tocsin.detect.views import Views
+from tocsin.detect.views import Views, inputs
 from tocsin.event import NAMES, Type
 
 __all__ = ["Sight", "by_entity", "code", "column_of", "gather", "keyed", "worded"]
@@ -44,8 +45,20 @@ def column_of(field: str, route: Route) -> str:
     """The column that *field* means, else its own name."""
     if field in NAMES:
         return field
-    views = resolve(Leaf(field=field, op=Op.PRESENT), route)
+    views = _views(field, route)
     return views[0] if views and views[0] in NAMES else field
+
+
+@lru_cache(4096)
+def _views(field: str, route: Route) -> tuple[str, ...]:
+    return resolve(Leaf(field=field, op=Op.PRESENT), route)
+
+
+@lru_cache(4096)
+def _inputs(fields: tuple[str, ...], route: Route) -> frozenset[str]:
+    """The columns that *fields* are made of."""
+    views = [view for field in fields for view in (column_of(field, route), *_views(field, route))]
+    return frozenset(column for view in views for column in inputs(view))
 
 
 def gather(frame: pl.DataFrame, sights: Sequence[Sight]) -> tuple[Ints, list[pl.Series], int]:
@@ -56,11 +69,11 @@ def gather(frame: pl.DataFrame, sights: Sequence[Sight]) -> tuple[Ints, list[pl.
     taken: list[Ints] = []
     columns: list[list[pl.Series]] = []
     for sight in sights:
-        rows = sight.rows
+        rows, needed = sight.rows, _inputs(sight.fields, sight.route)
         if taken:
             rows = rows[~np.isin(rows, np.concatenate(taken))]
         if len(rows):
-            part = frame[rows]
+            part = _some(frame, needed, rows)
             taken.append(rows)
             columns.append([_texts(part, field, sight.route) for field in sight.fields])
     if not taken:
@@ -80,6 +93,11 @@ def gather(frame: pl.DataFrame, sights: Sequence[Sight]) -> tuple[Ints, list[pl.
     return rows, parts, lost
 
 
+def _some(frame: pl.DataFrame, names: Collection[str], rows: Ints) -> pl.DataFrame:
+    """*rows* of the columns *names*; where there is none of them, of another: rows are counted."""
+    return frame.select([n for n in frame.columns if n in names] or frame.columns[:1])[rows]
+
+
 def _texts(frame: pl.DataFrame, field: str, route: Route) -> pl.Series:
     """What each row of *frame* has for *field*: its first value as text, or null."""
     name = column_of(field, route)
@@ -89,7 +107,7 @@ def _texts(frame: pl.DataFrame, field: str, route: Route) -> pl.Series:
             return column.cast(pl.String)
     views = Views(frame)
     found: list[str | None] = [None] * frame.height
-    for view in reversed(resolve(Leaf(field=field, op=Op.PRESENT), route)):
+    for view in reversed(_views(field, route)):
         bag = views.bag(view)
         rows, codes = bag.places()
         values = bag.values.to_list()
@@ -136,7 +154,7 @@ def by_entity(
     frame: pl.DataFrame, rows: Ints, columns: Sequence[str], secret: bytes
 ) -> tuple[Ints, list[str]]:
     """Codes and keys of *rows*; a key tells its type: the first of *columns* that an event has."""
-    part = frame[rows]
+    part = _some(frame, columns, rows)
     named = [
         pl.lit(entity_type(c) + SEPARATOR)
         + (pl.col(c).list.first() if NAMES[c].type is Type.TEXTS else pl.col(c).cast(pl.String))
