@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
@@ -182,3 +183,26 @@ NEEDED = {
     "shapes": "AKIAIOSFODNN7EXAMPLE",
     "written-out": 'name="password" value="hunter2"',
 }
+
+
+def test_texts_are_looked_at_closely_in_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+    finders = room._finders
+
+    def spy(texts: Sequence[str]) -> list[frozenset[str]]:
+        held.append(sum(map(len, texts)))
+        return finders(texts)
+
+    monkeypatch.setattr(room, "_finders", spy)
+    monkeypatch.setattr(room, "_PORTION", 100)
+    texts = [f"password=hunter{i:04}" for i in range(40)] + ["x" * 300 + " pin=1234"]
+    out = redact_frame(pl.DataFrame({"message": texts}))
+    assert out["message"].to_list() == [redact(text) for text in texts]
+    assert sorted(held)[-3] <= 150  # the long one, seen twice, is alone
+
+
+def test_portions_hold_everything_in_order() -> None:
+    texts = ["a" * n for n in (3, 90, 9, 200, 0, 1, 99, 100)]
+    parts = list(room._portions(texts))
+    assert [text for part in parts for text in part] == texts
+    assert list(room._portions([])) == [[]]

@@ -49,6 +49,9 @@ _LINES = ("message", "raw")
 #: Columns with few different values, which are looked at once each.
 _REPETITIVE = ("referer", "user_agent")
 
+#: Characters of the texts that are unescaped and looked at closely at a time.
+_PORTION = 4 << 20
+
 #: One scan is below 4 GiB in Hyperscan; far less keeps memory flat.
 _BYTES = 64 << 20
 
@@ -142,12 +145,25 @@ def _clean(column: pl.Series, rows: list[int]) -> pl.Series:
         for row, value in zip(rows, fixed, strict=True):
             whole[row] = value
         return pl.Series(column.name, whole, dtype=column.dtype)
-    document = column.name == "attributes"
-    fixed = [redact_json(value) for value in values] if document else _clean_texts(values)
+    if column.name == "attributes":
+        fixed = [redact_json(value) for value in values]
+    else:
+        fixed = [text for some in _portions(values) for text in _clean_texts(some)]
     changed = [i for i, value in enumerate(fixed) if value != values[i]]
     if not changed:
         return column
     return column.scatter([rows[i] for i in changed], [fixed[i] for i in changed])
+
+
+def _portions(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """*texts* in portions that can be held several times over."""
+    start = size = 0
+    for n, text in enumerate(texts):
+        if size and size + len(text) > _PORTION:
+            yield texts[start:n]
+            start, size = n, 0
+        size += len(text)
+    yield texts[start:]
 
 
 def _clean_texts(texts: Sequence[str]) -> list[str]:
