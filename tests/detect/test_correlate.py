@@ -344,3 +344,30 @@ def test_an_episode_that_is_long_over_takes_no_late_events(
     for at in ((), range(5)):
         first, second = run(make(3, 10), stream, at)["a"]
         assert (first.events, second.events) == (3, 3)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("singly", [False, True])
+def test_a_source_that_is_days_late_makes_one_episode_of_one_attack(
+    make: Callable[[int, int], Window], singly: bool
+) -> None:
+    late = [("a", t, f"v{t}") for t in range(60)]
+    stream: Stream = [("b", 100_000, "u"), *late]
+    (found,) = run(make(5, 60), stream, range(len(stream)) if singly else ())["a"]
+    assert (found.events, found.first_seen, found.last_seen) == (60, 0, 59 * S)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@given(
+    count=st.integers(1, 4),
+    gaps=st.lists(st.integers(0, 40), max_size=30),
+    lead=st.integers(0, 10**6),
+)
+def test_being_late_changes_nothing_for_a_source_in_order(
+    make: Callable[[int, int], Window], count: int, gaps: list[int], lead: int
+) -> None:
+    times = [sum(gaps[: n + 1]) for n in range(len(gaps))]
+    stream: Stream = [("a", t, f"v{n}") for n, t in enumerate(times)]
+    alone = run(make(count, 10), [("b", 0, "u"), *stream])
+    ahead = run(make(count, 10), [("b", sum(gaps) + lead, "u"), *stream])
+    assert facts({"a": ahead.get("a", [])}) == facts({"a": alone.get("a", [])})

@@ -121,7 +121,7 @@ class ClosedWindow:
         episode = self.episodes.current(slot, crossed)
         if episode is not None and window[0][0] <= episode.until:
             for time, seq, value in window:
-                self.episodes.join(episode, time, seq, crossed, at_hand=False)
+                self.episodes.join(episode, time, seq, crossed, crossed, at_hand=False)
                 episode.value(value)
             return
         episode = self.episodes.open(
@@ -129,6 +129,7 @@ class ClosedWindow:
             self._keys[slot],
             [w[0] for w in window],
             [w[1] for w in window],
+            crossed,
             crossed,
             None,
         )

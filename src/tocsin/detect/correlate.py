@@ -390,10 +390,10 @@ def _take(
     crossed = None if end is None else _crossed(times, end, count, window.span_ns, ring)
     episode = episodes.current(slot, newest)
     if episode is not None and time <= episode.until:
-        episodes.join(episode, time, seq, None if crossed is None else times[crossed])
+        episodes.join(episode, time, seq, None if crossed is None else times[crossed], newest)
     elif crossed is not None:
         run = slice(crossed - count + 1, crossed + 1)
-        episodes.open(slot, key, list(times[run]), list(seqs[run]), times[crossed], seq)
+        episodes.open(slot, key, list(times[run]), list(seqs[run]), times[crossed], newest, seq)
     if len(times) > 2 * ring:
         del times[:-ring], seqs[:-ring]
 
@@ -458,9 +458,9 @@ class EachEvent:
             self._reached = max(self._reached, time)
             episode = episodes.current(slots[code], self._reached)
             if episode is not None and time <= episode.until:
-                episodes.join(episode, time, seq, time)
+                episodes.join(episode, time, seq, time, self._reached)
             else:
-                episodes.open(slots[code], rows.keys[code], [time], [seq], time, seq)
+                episodes.open(slots[code], rows.keys[code], [time], [seq], time, self._reached, seq)
 
     def dump(self) -> dict[str, Any]:
         """Everything, as plain data."""
@@ -583,16 +583,15 @@ class DistinctCount:
             crossed = time
         if hot:
             assert episode is not None
-            self.episodes.join(episode, time, seq, crossed)
+            self.episodes.join(episode, time, seq, crossed, self._reached)
             episode.value(value)
             seen.until = episode.until
         elif crossed is not None:
             n = self.count
             if window is None:
                 window = list(zip(seen.times[-n:], seen.seqs[-n:], seen.values[-n:], strict=True))
-            episode = self.episodes.open(
-                slot, key, [w[0] for w in window], [w[1] for w in window], crossed, seq
-            )
+            times, seqs = [w[0] for w in window], [w[1] for w in window]
+            episode = self.episodes.open(slot, key, times, seqs, crossed, self._reached, seq)
             for _, _, known in window:
                 episode.value(known)
             seen.until = episode.until

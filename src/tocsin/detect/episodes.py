@@ -41,6 +41,7 @@ class Episode(Struct, kw_only=True, gc=False):
     first_seen: int
     last_seen: int
     until: int  #: event time up to which events join
+    over: int = 0  #: event time of the whole stream beyond which nothing joins any more
     events: int  #: events behind it, the opening window included
     first: list[int]  #: seqs
     last: list[int] = field(default_factory=list)  #: seqs
@@ -102,9 +103,7 @@ class Episodes:
     def current(self, slot: int, newest: int) -> Episode | None:
         """The slot's episode, unless the event time that has been reached, *newest*, is past it."""
         episode = self._open.get(slot)
-        if episode is not None and episode.until + GRACE_NS < newest:
-            return None
-        return episode
+        return None if episode is None or episode.over < newest else episode
 
     def join(
         self,
@@ -112,16 +111,20 @@ class Episodes:
         time: int,
         seq: int,
         crossed: int | None,
+        newest: int,
         *,
         at_hand: bool = True,
     ) -> None:
         """An event joins; *crossed* is the time of a crossing that it caused, if any.
 
+        *newest* is the event time that has been reached: when a source is late, the quiet time of
+        its episodes is counted from there, or each of its crossings would be an episode.
         ``at_hand``: the event is among those that the caller was just given, so it can be read.
         """
         episode.join(time, seq)
-        if crossed is not None and crossed + self.quiet_ns > episode.until:
-            episode.until = crossed + self.quiet_ns
+        if crossed is not None:
+            episode.until = max(episode.until, crossed + self.quiet_ns)
+            episode.over = max(episode.over, self._over(crossed, newest))
         self._untold[episode.slot] = None
         if episode.looked_at < LOOKED_AT and at_hand:
             episode.looked_at += 1
@@ -134,11 +137,13 @@ class Episodes:
         times: Sequence[int],
         seqs: Sequence[int],
         crossed: int,
+        newest: int,
         read: int | None,
     ) -> Episode:
         """A crossing opens an episode; *times* and *seqs* are those of its window.
 
-        *read* is the seq of the event that caused it, if that is at hand.
+        *newest* is as in :meth:`join`.  *read* is the seq of the event that caused it, if that is
+        at hand.
         """
         self.close(slot)
         episode = Episode(
@@ -149,6 +154,7 @@ class Episodes:
             first_seen=times[0],
             last_seen=times[-1],
             until=crossed + self.quiet_ns,
+            over=self._over(crossed, newest),
             events=len(seqs),
             first=list(seqs[:EVIDENCE]),
             last=list(seqs[EVIDENCE:][-EVIDENCE:]),
@@ -159,6 +165,9 @@ class Episodes:
         if read is not None:
             self.unread.append((episode, read))
         return episode
+
+    def _over(self, crossed: int, newest: int) -> int:
+        return max(crossed, newest) + self.quiet_ns + GRACE_NS
 
     def close(self, slot: int) -> None:
         """Whatever was open for *slot* is over; what of it was not told yet will be."""
@@ -187,7 +196,7 @@ class Episodes:
         if len(self._open) < 2 * self._swept + 1_000:
             return
         for slot, episode in list(self._open.items()):
-            if episode.until + GRACE_NS < newest and slot not in self._untold:
+            if episode.over < newest and slot not in self._untold:
                 del self._open[slot]
         self._swept = len(self._open)
 
@@ -212,7 +221,7 @@ def _is_due(episode: Episode, newest: int) -> bool:
     return (
         episode.events >= 2 * episode.told
         or newest - episode.told_at >= _RETELL_NS
-        or episode.until + GRACE_NS < newest
+        or episode.over < newest
     )
 
 
