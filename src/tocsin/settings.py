@@ -61,7 +61,7 @@ class Follow(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     path: Annotated[str, Meta(description="file, or a pattern such as /var/log/nginx/*.log")]
     source: Annotated[str, Meta(description="name of the source; default: the file's name")] = ""
-    parser: Annotated[str, Meta(description="format; default: found from the first lines")] = ""
+    parser: Annotated[str, Meta(description="format; default: found from the lines")] = ""
     layer: Annotated[str | None, Meta(description="app, gateway, database, host, identity")] = None
     service: Annotated[str | None, Meta(description="service that the lines speak of")] = None
     env: Annotated[str | None, Meta(description="deployment environment")] = None

@@ -85,7 +85,7 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path) -> None:
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], capture_output=True, timeout=60, check=False
     )
-    assert done.stderr == b""
+    assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.count(b"\n") == 1
 
 

@@ -376,6 +376,9 @@ def test_decoding_and_storing_leave_the_event_loop_alone(door: Door) -> None:
         ("/v1/events?parser=auto", TEXT, OTHER, "tocsin"),
         ("/v1/events?parser=lines", NDJSON, KEY, "lines"),
         ("/v1/events", {**NDJSON, "tocsin-parser": "lines"}, KEY, "lines"),
+        # A guess counts where neither the request nor the key says more.
+        ("/v1/events", {**TEXT, "tocsin-parser-guess": "lines"}, KEY, "lines"),
+        ("/v1/events", {**TEXT, "tocsin-parser-guess": "tocsin"}, OTHER, "lines"),
     ],
 )
 def test_the_format_is_named_or_the_sources_or_found(

@@ -159,6 +159,17 @@ def test_a_bad_line_harms_no_neighbour(up: Any) -> None:
     assert sorted(kinds) == ["log", "request", "request"]
 
 
+@pytest.mark.parametrize(("named", "kind"), [((), "log"), (("--parser", "nginx"), "request")])
+def test_a_sent_file_is_read_as_the_command_says_or_else_the_key(
+    up: Any, named: tuple[str, ...], kind: str
+) -> None:
+    log = up.home / "app.log"
+    log.write_bytes(failures("198.51.100.99"))  # what somebody had written into a log of words
+    key = up.token("words", "--parser", "text")
+    up("send", str(log), "--to", f"http://127.0.0.1:{up.port}", "--key", key, *named)
+    assert {row["kind"] for row in up.rows("search", "source:words")} == {kind}
+
+
 def test_a_revoked_key_ends_within_a_second(up: Any) -> None:
     key = up.token("edge")
     (listed,) = up.rows("token", "list")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
@@ -16,6 +17,13 @@ __all__ = ["group"]
 
 class Commands(click.Group):
     """Sub-commands by name, late."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; that the reader of its output has gone, as ``| head`` does, is no failure."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # which click would take for one
+            raise click.exceptions.Exit(0) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, in the order of :data:`COMMANDS`."""

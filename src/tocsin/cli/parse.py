@@ -24,7 +24,7 @@ Examples:
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True)
 )
 @click.option("--source", metavar="NAME", help="Name of the source. [default: the file's name]")
-@click.option("--parser", metavar="NAME", help="Format. [default: found from the first lines]")
+@click.option("--parser", metavar="NAME", help="Format. [default: found from the lines]")
 @zone_option
 def command(files: tuple[str, ...], source: str | None, parser: str | None, tz: str) -> None:
     """Print log lines as canonical JSON events, one a line, in input order.

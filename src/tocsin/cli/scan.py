@@ -42,7 +42,7 @@ could be run, whatever was found.""",
     "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True)
 )
 @click.option("--source", metavar="NAME", help="Name of the source. [default: the file's name]")
-@click.option("--parser", metavar="NAME", help="Format. [default: found from the first lines]")
+@click.option("--parser", metavar="NAME", help="Format. [default: found from the lines]")
 @zone_option
 @click.option(
     "--rules",

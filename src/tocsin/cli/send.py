@@ -47,7 +47,9 @@ Examples:
     "--key", envvar="TOCSIN_KEY", required=True, help="Key of the source; also TOCSIN_KEY."
 )
 @click.option(
-    "--parser", metavar="NAME", help="Format of the lines. [default: found from the first lines]"
+    "--parser",
+    metavar="NAME",
+    help="Format of the lines. [default: as the key says, else found from the lines]",
 )
 @click.option("--insecure", is_flag=True, help="Send over plain HTTP beyond loopback.")
 @click.option(
@@ -89,7 +91,7 @@ def command(
     with httpx2.Client(timeout=60, trust_env=False) as client:
         for name in files:
             try:
-                named, sent = _send(name, client, url, key, parser, insecure, timeout)
+                sent = _send(name, client, url, key, parser, insecure, timeout)
             except (IntakeError, OSError) as error:  # the other files are none the worse for it
                 failed = True
                 words = error.strerror if isinstance(error, OSError) else None
@@ -102,8 +104,8 @@ def command(
                            "refused": len(sent.refused)})  # fmt: skip
             else:
                 say(
-                    f"{name}: {sent.accepted} events taken as {named}, {sent.repeated} of them "
-                    f"known already, {sent.parse_errors} not read whole"
+                    f"{name}: {sent.accepted} events taken, {sent.repeated} of them known "
+                    f"already, {sent.parse_errors} not read whole"
                 )
             for refusal in sent.refused:
                 complain(f"{name}: {refusal.size} bytes at {refusal.offset} refused: {refusal.why}")
@@ -119,8 +121,8 @@ def _send(
     parser: str | None,
     insecure: bool,
     timeout: float,
-) -> tuple[str, Sent]:
-    """Send one file; its format, and what came of it."""
+) -> Sent:
+    """Send one file; what came of it."""
     from tocsin.intake import boundary, read_records
     from tocsin.intake.send import Patience, RememberedEnds, identity, pieces, send
     from tocsin.siem.reading import open_input, sniff_input
@@ -140,9 +142,10 @@ def _send(
             client=client,
             url=url,
             key=key,
-            # The door looks at each line of what is guessed; only records over several lines
-            # have to be named, since it sees them body by body.
-            parser=parser or ("pg_csv" if named == "pg_csv" else "auto"),
+            parser=parser,
+            # The door looks at each line itself; only records over several lines have to be named,
+            # since it sees them body by body.
+            guess="pg_csv" if named == "pg_csv" else None,
             insecure=insecure,
             boundary=whole,
             progress=lambda sent: progress.at(sent.bytes),
@@ -153,7 +156,7 @@ def _send(
             f"{ends.failed}: where {name} ended is not remembered; if it grows and is sent again, "
             "its last lines are stored twice"
         )
-    return named, sent
+    return sent
 
 
 def _waiting(url: str, timeout: float) -> Callable[[str], None]:

@@ -137,7 +137,7 @@ def app(routes: Collection[BaseRoute]) -> ASGIApp:
 class _Options(msgspec.Struct, frozen=True):
     """What the headers and the query of one request ask for."""
 
-    parser: str | None  # None: find out from the first lines
+    parser: str | None  # None: find out from the lines
     encoding: str
     array: bool
     refuse: bool | None  # a bad line refuses the body; None: as the format has it
@@ -392,7 +392,9 @@ def _encoding(request: Request) -> str:
 def _parser(request: Request, sender: Sender, media: str, parsers: Collection[str]) -> str | None:
     named = _asked(request, "parser", "tocsin-parser")
     if named is None:
-        return sender.parser or (None if media == _TEXT else NATIVE)
+        named = sender.parser or request.headers.get("tocsin-parser-guess")
+    if named is None:
+        return None if media == _TEXT else NATIVE
     if named == "auto":
         return None
     if named not in parsers:

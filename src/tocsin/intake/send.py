@@ -14,7 +14,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -237,6 +237,7 @@ def send(
     url: str,
     key: str,
     parser: str | None = None,
+    guess: str | None = None,
     keep: bool = True,
     encoding: str = "zstd",
     patience: Patience | None = None,
@@ -246,12 +247,16 @@ def send(
 ) -> Sent:
     """Send each piece of *stream* to the door at *url*, in order; *progress* hears after each.
 
+    Lines are read as *parser* says, else as the source's key does, else as *guess*, else as they
+    look to the door.
     Bad lines are kept by the door as plain log events, or refuse their piece with *keep* off.
     Raises DeliveryError when the key is not accepted, when the answer is none of a tocsin's, or
     when *patience* is at its end; whatever was sent before is safe, and running it again repeats
     nothing.
     """
-    post = _Post(client, _target(url, insecure), key, parser, keep, encoding, patience, boundary)
+    said = {"tocsin-parser": parser, "tocsin-parser-guess": guess}
+    formats = {name: value for name, value in said.items() if value is not None}
+    post = _Post(client, _target(url, insecure), key, formats, keep, encoding, patience, boundary)
     sent = Sent()
     for piece in stream:
         sent = post.deliver(piece, sent)
@@ -304,7 +309,7 @@ class _Post:
         client: httpx2.Client,
         url: str,
         key: str,
-        parser: str | None,
+        formats: Mapping[str, str],
         keep: bool,
         encoding: str,
         patience: Patience | None,
@@ -322,9 +327,8 @@ class _Post:
             "content-type": "text/plain; charset=utf-8",
             "content-encoding": encoding,
             "tocsin-on-error": "keep" if keep else "refuse",
+            **formats,
         }
-        if parser is not None:
-            self._headers["tocsin-parser"] = parser
 
     def deliver(self, piece: Piece, sent: Sent) -> Sent:
         """*sent* with *piece* added.  A piece that is too large is sent in halves."""

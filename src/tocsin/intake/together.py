@@ -73,7 +73,7 @@ class Job(NamedTuple):
     body: bytes
     encoding: str
     array: bool
-    parser: str | None  #: None: find out from the first lines
+    parser: str | None  #: None: find out from the lines
     refuse: bool | None  #: a bad line refuses the body; None: as the format has it
     origin: Origin
     batch_id: str | None

@@ -59,7 +59,7 @@ class Grant(Struct, frozen=True):
     """What a key is good for."""
 
     origin: Origin
-    parser: str | None = None  #: the format of what it sends; None: found from the first lines
+    parser: str | None = None  #: the format of what it sends; None: found from the lines
 
 
 class Token(Struct, frozen=True, kw_only=True):
