@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from tocsin.alerts import ChangeKind, Desk, Subscription
+from tocsin.alerts import ChangeKind, Decided, Desk, Subscription
 from tocsin.catalog import findings, incidents, open_catalog, outbox, suppressions
 from tocsin.catalog.box import Box
 from tocsin.errors import UsageError
@@ -389,3 +389,19 @@ def test_nothing_in_the_catalog_says_whom_an_incident_is_about(
         rows = [str(row) for t in (incidents, findings) for row in tx.execute(sa.select(t))]
     assert rows
     assert not any("eve" in row for row in rows)
+
+
+def test_a_secret_in_what_people_write_is_kept_nowhere(desk: Desk, finding: Make) -> None:
+    told: list[Decided] = []
+    (change,) = desk.take([finding()])
+    words = "reset with password=hunter2hunter2"
+    kept = "reset with password=[redacted:password]"
+    noted = desk.comment(change.incident.id, by="ann", text=words, tell=told.append)
+    closed = desk.close(noted.id, by="ann", reason=CloseReason.BENIGN, text=words, tell=told.append)
+    muted = desk.suppress(
+        rule="r", entity=None, owner="ann", reason=words, expires_at=9_000 * SECOND,
+        tell=told.append,
+    )  # fmt: skip
+    assert [note.text for note in closed.notes[-2:]] == [kept, f"benign: {kept}"]
+    assert muted.reason == kept
+    assert "hunter2" not in repr((told, desk.show(noted.id), desk.muted()))

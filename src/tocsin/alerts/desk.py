@@ -34,6 +34,7 @@ from tocsin.catalog import suppressions, writing
 from tocsin.catalog.box import Box
 from tocsin.errors import UsageError
 from tocsin.event import CloseReason, Entity, Finding, Incident, Note, Severity, Status
+from tocsin.event.redact import redact
 
 __all__ = ["TOLD", "Change", "ChangeKind", "Desk", "Subscription", "Suppression"]
 
@@ -248,7 +249,11 @@ class Desk:
                 f"incident {incident.id}: it is closed{already} ({incident.close_reason}); "
                 "new evidence opens it again"
             )
-        what = msgspec.structs.replace(what, incident=incident.id, finding=incident.findings[0])
+        # As the record will keep it: else the catalog would hold what the record must not.
+        text = redact(what.text)
+        what = msgspec.structs.replace(
+            what, incident=incident.id, finding=incident.findings[0], text=text
+        )
         made = Decided(id=_id("dec-"), at=self._clock(), by=by, what=what)
         tell(made)
         # A crash here leaves a decision on the record that was not done: detection, which reads
@@ -327,7 +332,7 @@ class Desk:
             rule=rule,
             entity_type=entity.type if entity else None,
             entity=entity.value if entity else None,
-            reason=reason,
+            reason=redact(reason),
             expires_at=expires_at,
         )
         decided = Decided(id=_id("sup-"), at=now, by=owner, what=what)

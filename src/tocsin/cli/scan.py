@@ -116,9 +116,10 @@ def command(
     took = time.monotonic() - began
     formats = ", ".join(sorted(set(found.parsers.values()))) or "nothing"
     by = f"{running} rules" + (f" ({broken} left out)" if broken else "")
+    many = len(found.incidents)
     say(
         f"{found.events} events of {formats} looked at by {by} in {took:.1f} s; "
-        f"{len(found.incidents)} incidents"
+        f"{many} incident{'' if many == 1 else 's'}"
     )
     for name in files:
         if name not in found.parsers and name not in found.unread:

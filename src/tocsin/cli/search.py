@@ -98,15 +98,22 @@ def command(
             found = _print_rows(house.search(query, **bounds, limit=limit), shape, columns)
             if not found:
                 say("nothing found" + (f" since {since}" if since else ""))
+            elif found == limit:
+                say(
+                    f"the newest {limit:,}; there may be more: --limit 0 prints all, --count counts"
+                )
             return
+        n = 10 if limit is None else limit or ALL
         if total:
             counted = house.count(query, **bounds)
         elif histogram is not None:
             counted = house.histogram(query, **bounds, width_ns=bucket)
         else:
-            n = 10 if limit is None else limit or ALL
             counted = house.top(query, field=top or "", **bounds, n=n)
     print_counts(counted, shape)
+    if top is not None and len(counted.rows) == n:
+        sys.stdout.flush()
+        say(f"the first {n:,}; there may be more: --limit 0 prints all")
     if counted.left_out:
         sys.stdout.flush()
         raise Damaged(counted.left_out)  # only now: what could be counted is worth something

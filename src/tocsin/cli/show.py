@@ -46,7 +46,7 @@ def incident_text(
         ("rule", f"{incident.title} ({incident.rule})"),
         ("owasp", ", ".join(incident.owasp)),
         ("attack", ", ".join(incident.attack)),
-        ("also", ", ".join(_named(entity) for entity in incident.related[:8])),
+        ("also", ", ".join(few([_named(entity) for entity in incident.related], first=8, last=0))),
     ]
     lines = [f"{incident.severity.upper()}  {incident.title}  ({incident.id})"]
     lines += [f"  {name:<8} {text}" for name, text in facts if text]
@@ -83,10 +83,11 @@ def _paragraphs(text: str) -> list[str]:
     return made
 
 
-def few(places: list[str], count: int, *, first: int = 4, last: int = 2) -> list[str]:
+def few(places: list[str], count: int | None = None, *, first: int = 4, last: int = 2) -> list[str]:
     """The first and the last of *places*, and how many of *count* are not shown between them."""
-    shown = places if len(places) <= first + last else [*places[:first], *places[-last:]]
-    left = count - len(shown)
+    much = len(places) > first + last
+    shown = [*places[:first], *places[len(places) - last :]] if much else places
+    left = (len(places) if count is None else count) - len(shown)
     return [*shown[:first], f"... {left} more", *shown[first:]] if left > 0 else shown
 
 

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -270,15 +270,19 @@ def _segments(data: Path, listed: _Listed) -> Check:
             if found != size:
                 wrong.append(f"{path.name} has {found} bytes, not {size}")
     if wrong:
-        more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        return Check("segments", "bad", f"{', '.join(wrong[:3])}{more}", mend)
+        return Check("segments", "bad", _some(wrong), mend)
     if aside:
-        return Check("segments", "bad", f"damaged and set aside: {', '.join(aside[:3])}", mend)
+        return Check("segments", "bad", f"damaged and set aside: {_some(aside)}", mend)
     if back:
-        words = f"set aside, and in place again: {', '.join(back[:3])}"
+        words = f"set aside, and in place again: {_some(back)}"
         take = "start `tocsin up`: it takes back what is as it was promised; then `tocsin verify`"
         return Check("segments", "warn", words, take)
     return Check("segments", "good", f"{len(listed)} are there, with their sizes")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _wal(data: Path, ring: KeyRing) -> Check:

@@ -91,9 +91,15 @@ def compose(sender: str, to: Sequence[str], change: str, incident: Incident) -> 
         ("rule", incident.rule),
         ("owasp", ", ".join(incident.owasp)),
         ("attack", ", ".join(incident.attack)),
-        ("evidence", " ".join(map(str, incident.evidence[:20]))),
+        ("evidence", _evidence(incident)),
     ]
     lines = [f"{label + ':':<10} {visible(text)}" for label, text in facts if text]
     lines += ["", f"tocsin incidents show {incident.id}", ""]
     message.set_content("\n".join(lines))
     return message
+
+
+def _evidence(incident: Incident) -> str:
+    shown = incident.evidence[:20]
+    left = incident.count - len(shown)
+    return " ".join(map(str, shown)) + (f" and {left} more" if left > 0 else "")
