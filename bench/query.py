@@ -41,6 +41,7 @@ class FileShelf:
 
     def __init__(self, path: Path, frame: pl.DataFrame) -> None:
         self.path, self.first_seq, self.rows = path, int(frame["seq"][0]), frame.height
+        self.name = str(path)
         times = frame["time"].dt.epoch("ns")
         self.time_min, self.time_max = int(times[0]), int(times[-1])
         self.columns = frozenset(frame.columns) - {"seq"}

@@ -21,6 +21,7 @@ class MemoryShelf:
     frame: pl.DataFrame
     scans: int = 0
     asked: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    name = "memory"
 
     @property
     def rows(self) -> int:

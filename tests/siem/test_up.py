@@ -249,11 +249,11 @@ def test_it_stops_in_order(up: Any, with_signal: int) -> None:
     assert stopped["source"] == "tocsin"
 
 
-def _damage(up: Any) -> str:
-    """Seal what is there, then change one byte in the middle of a segment's data."""
+def _damage(up: Any, at: float = 1 / 3) -> str:
+    """Change one byte of the largest segment, *at* that part of it."""
     segment = max((up.data / "segments").iterdir(), key=lambda p: p.stat().st_size)
     content = bytearray(segment.read_bytes())
-    content[len(content) // 3] ^= 1
+    content[int(len(content) * at)] ^= 1
     segment.write_bytes(content)
     return str(segment.name)
 
@@ -288,12 +288,16 @@ def _hot(up: Any) -> int:
         return int(remote.status()["hot_rows"])
 
 
-def test_one_changed_byte_anywhere_in_what_is_sealed_is_found(up: Any) -> None:
+@pytest.mark.parametrize("at", [0, 0.1, 0.5, 0.9999])
+def test_one_changed_byte_in_what_is_sealed_is_found(up: Any, at: float) -> None:
     key = up.token("edge", "--parser", "nginx")
     up.post(failures("198.51.100.7"), key, "text/plain")
     up.stop()
     assert up.here("verify").returncode == 0
-    _damage(up)
+    name = _damage(up, at)
     assert b"TAMPERED" in up.here("verify", code=3).stdout
     # Reading it without a running tocsin names it too, and changes nothing.
-    assert b"cannot be read" in up.here("search", "", "--limit", "0", code=1).stderr
+    done = up.here("search", "", "--limit", "0", code=None)
+    if done.returncode:  # a byte that no search reads is found by verify alone
+        assert (done.returncode, name.encode() in done.stderr) == (1, True)
+    assert (up.data / "segments" / name).exists()

@@ -49,6 +49,7 @@ class MemoryShelf:
     first_seq: int
     frame: pl.DataFrame
     broken: Exception | None = None
+    name = "memory"
 
     @property
     def rows(self) -> int:

@@ -21,6 +21,11 @@ class Shelf(Protocol):
     """
 
     @property
+    def name(self) -> str:
+        """Where its entries are kept, as people find it."""
+        ...
+
+    @property
     def first_seq(self) -> int:
         """The lowest seq it may hold."""
         ...
@@ -61,8 +66,8 @@ def collected(shelf: Shelf, rows: pl.LazyFrame) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         last = shelf.first_seq + shelf.rows - 1
         raise Damaged(
-            f"entries {shelf.first_seq} to {last} cannot be read: {str(error).splitlines()[0]};"
-            " tocsin verify tells what is damaged"
+            f"{shelf.name}: its entries {shelf.first_seq} to {last} cannot be read: "
+            f"{str(error).splitlines()[0]}; tocsin verify tells what is damaged"
         ) from error
 
 

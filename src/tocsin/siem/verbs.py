@@ -289,7 +289,7 @@ class _Asked:
 
     def __init__(self, shelf: Shelf, asked: list[Shelf]) -> None:
         self._shelf, self._asked = shelf, asked
-        self.first_seq, self.rows = shelf.first_seq, shelf.rows
+        self.name, self.first_seq, self.rows = shelf.name, shelf.first_seq, shelf.rows
         self.time_min, self.time_max = shelf.time_min, shelf.time_max
         self.columns = shelf.columns
 

@@ -46,6 +46,11 @@ class HotShelf:
         self.columns = frozenset(c.name for c in frame if c.null_count() < len(c))
 
     @property
+    def name(self) -> str:
+        """They are in memory as well, and read from there."""
+        return "the write-ahead log"
+
+    @property
     def first_seq(self) -> int:
         """The seq of the first row."""
         return self.entries.first_seq

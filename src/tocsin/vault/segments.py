@@ -389,6 +389,11 @@ class Shelf:
     _filters: dict[str, bytes | None] = field(default_factory=dict, repr=False)
 
     @property
+    def name(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    @property
     def first_seq(self) -> int:
         """The seq of the first row."""
         return self.segment.first_seq
