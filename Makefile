@@ -84,4 +84,4 @@ lock: $(VENV)/.dev ## recompute the pinned requirement files
 	./requirements/lock $(BIN)/uv
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) $(APPS)-old $(APPS)-new dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(APPS)-old $(APPS)-new $(APPS)-bench dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -365,6 +365,21 @@ def test_a_query_may_begin_with_a_minus(tocsin: Run) -> None:
     assert "no tocsin runs here" in tocsin("tail", "-user:bob", code=2)[1]
 
 
+def test_a_list_that_was_cut_says_so(tocsin: Run) -> None:
+    for source in ("edge", "shop", "till"):
+        tocsin("token", "create", "--source", source)
+    out, err = tocsin("search", "kind:authn_token_created", "--limit", "2", "--json")
+    assert (len(out.splitlines()), "the newest 2; there may be more: --limit 0" in err) == (2, True)
+    assert "may be more" not in tocsin("search", "kind:authn_token_created", "--json")[1]
+    assert "the first 1;" in tocsin("search", "", "--top", "kind", "--limit", "1")[1]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "tsv"])
+def test_a_query_that_makes_no_sense_is_refused_before_a_header(tocsin: Run, form: str) -> None:
+    tocsin("token", "create", "--source", "edge")
+    assert tocsin("search", "nosuch:1", "--format", form, code=2)[0] == ""
+
+
 @pytest.mark.parametrize("command", ["search", "tail"])
 def test_a_mistyped_option_is_still_wrong_usage(tocsin: Run, command: str) -> None:
     for words in (["--jsn"], ["user:bob", "--jsn"], ["--jsn=1", "user:bob"], ["-user:x", "--jsn"]):

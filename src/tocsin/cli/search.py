@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import click
@@ -125,10 +126,11 @@ def _print_rows(frames: Iterator[pl.DataFrame], shape: str, columns: str | None)
 
     chosen = [name.strip() for name in columns.split(",")] if columns else None
     found = 0
+    first = list(islice(frames, 1))  # a query that makes no sense is refused here, before a header
 
     def counted() -> Iterator[pl.DataFrame]:
         nonlocal found
-        for frame in frames:
+        for frame in chain(first, frames):
             found += frame.height
             yield frame
 
