@@ -23,7 +23,7 @@ class Spec(msgspec.Struct):
     port: int
     key: str
     bodies: str
-    count: int
+    count: int = 1
     connections: int = 4
     zstd: bool = True
     rate: float = 0.0  #: bodies a second over all connections; 0: as fast as it goes

@@ -36,15 +36,20 @@ def main() -> list[Figure]:
                 Figure.of("start", server.started_in, "s", at_most=3),
                 Figure.of("idle memory", server.memory() / 2**20, "MB", at_most=400, against=named),
             ]
-            figures += _road(server, path)
-        figures.append(_disk(server.data))
+            spec = Spec(port=server.port, key=server.key("bench", layer="app"), bodies=str(path))
+            figures += _road(server, msgspec.structs.replace(spec, connections=8))
+            figures.append(_disk(server.data))
+            hot = _killed(server, spec)
+        with running(directory, rules=rules) as again:
+            left = f"{hot:,} events not sealed yet"
+            figures.append(
+                Figure.of("restart after kill -9", again.started_in, "s", at_most=5, against=left)
+            )
     return figures
 
 
-def _road(server: Server, path: Path) -> Iterator[Figure]:
-    key = server.key("bench", layer="app")
-    spec = Spec(port=server.port, key=key, bodies=str(path), count=100, connections=8)
-    server.load(spec)  # warm
+def _road(server: Server, spec: Spec) -> Iterator[Figure]:
+    server.load(msgspec.structs.replace(spec, count=100))  # warm
     _, sealed = server.settled()
     sent = msgspec.structs.replace(spec, count=COUNT)
     began = time.monotonic()
@@ -72,6 +77,15 @@ def _road(server: Server, path: Path) -> Iterator[Figure]:
         "whole road, answer to a batch, p99", latencies[len(latencies) * 99 // 100] * 1e3, "ms"
     )
     yield Figure.of("whole road, batches pushed back", outcome.refused, "batches")
+
+
+def _killed(server: Server, spec: Spec) -> int:
+    """End *server* by force while much waits to be sealed; how much."""
+    server.load(msgspec.structs.replace(spec, count=60))
+    hot = int(server.status()["hot_rows"])
+    server.process.kill()
+    server.process.wait()
+    return hot
 
 
 def _disk(data: Path) -> Figure:
