@@ -60,13 +60,13 @@ apps: $(APPS)-old/.apps $(APPS)-new/.apps ## the frameworks for the SDK's tests,
 AWAY := build/away
 
 wheel-unit: $(VENV)/.dev ## pytest, on the wheel, with the sources out of the way
-	$(BIN)/pytest -q tests/package
 	rm -rf $(AWAY) && mkdir -p $(AWAY)
 	$(BIN)/python -m hatchling build -t wheel -d $(AWAY)/dist
+	TOCSIN_BUILT=$(abspath $(AWAY))/dist $(BIN)/pytest -q tests/package
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --target $(AWAY)/installed $(AWAY)/dist/*.whl
 	cp -R bench docs examples requirements tests *.md LICENSE Makefile pyproject.toml $(AWAY)
 	rm -rf $(AWAY)/tests/package
-	cd $(AWAY) && $(WITH_APPS) PYTHONPATH=$(abspath $(AWAY))/installed $(abspath $(BIN))/pytest -q --durations=15 tests installed/tocsin
+	cd $(AWAY) && $(WITH_APPS) TOCSIN_TESTED=$(abspath $(AWAY))/installed PYTHONPATH=$(abspath $(AWAY))/installed $(abspath $(BIN))/pytest -q --durations=15 tests installed/tocsin
 
 faults-long: $(VENV)/.dev ## every crash, every byte flip, at length (about an hour)
 	TOCSIN_FAULTS=long $(BIN)/pytest -q tests/faults tests/sdk/test_delivery.py --timeout=7200

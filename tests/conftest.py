@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import tocsin
+
 
 def _corpora() -> Path:
     """Where foreign test data is kept: as said, or in ``shared/corpora`` beside a folder above."""
@@ -16,6 +18,14 @@ def _corpora() -> Path:
 
 
 CORPORA = _corpora()
+
+
+def pytest_configure() -> None:
+    """A run that is to test an installed package tests no other."""
+    wanted = os.environ.get("TOCSIN_TESTED")
+    found = Path(tocsin.__file__).parents[1]
+    if wanted is not None and found != Path(wanted):
+        pytest.exit(f"tocsin is imported from {found}, and not from {wanted}", returncode=4)
 
 
 @pytest.fixture
