@@ -375,9 +375,9 @@ def _noted(
     by: str,
     kind: ChangeKind,
     text: str,
-    id: str = "",  # noqa: A002
+    note_id: str = "",
 ) -> Incident:
-    note = Note(at=at, by=by, action=str(kind), text=text, id=id)
+    note = Note(at=at, by=by, action=str(kind), text=text, id=note_id)
     return msgspec.structs.replace(incident, notes=(*incident.notes, note))
 
 

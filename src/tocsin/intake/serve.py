@@ -244,7 +244,7 @@ class _Door:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.listener.limits.grace_seconds):
                 # A connection goes once its answer is written out; uvicorn has no event for that.
-                while self.state.tasks or self.state.connections:  # noqa: ASYNC110
+                while self.state.tasks or self.state.connections:  # noqa: ASYNC110 - see above
                     await asyncio.sleep(0.01)
         for connection in list(self.state.connections):
             cast("_Protocol", connection).drop()
@@ -276,7 +276,9 @@ class _Protocol(HttpToolsProtocol):
 
     # What the transport calls.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(  # type: ignore[override]  # uvicorn says so too
+        self, transport: asyncio.Transport
+    ) -> None:
         """Take the connection, or make room for it, or say that there is none."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.connections and not self._make_room():

@@ -145,7 +145,7 @@ def live(engine: sa.Engine, box: Box, id: str) -> Token | None:  # noqa: A002  t
     return next((token for token in found if token.revoked_at is None), None)
 
 
-def revoke(engine: sa.Engine, box: Box, id: str, *, now: int) -> bool:  # noqa: A002
+def revoke(engine: sa.Engine, box: Box, id: str, *, now: int) -> bool:  # noqa: A002  as above
     """Make key *id* worthless, everywhere within a second.  False when no live key has it."""
     with writing(engine) as tx:
         found, _ = _opened(box, _rows(tx, tokens.c.id == id))

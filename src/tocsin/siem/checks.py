@@ -131,7 +131,7 @@ def _serving(data: str, where: str) -> int:
 def _is_tocsin(where: str) -> bool:
     """Whether who serves there asks for a key as tocsin does."""
     host, _, port = where.rpartition(":")
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104  told apart
     connection = http.client.HTTPConnection(host, int(port), timeout=1.0)
     try:
         connection.request("POST", "/v1/events")

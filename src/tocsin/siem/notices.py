@@ -110,29 +110,30 @@ def gone(data: Path, catalog: sa.Engine) -> list[str]:
     """Segments that the catalog lists and the disk does not have."""
     wanted = sa.select(table.c.id).where(table.c.quarantined.is_(None)).order_by(table.c.first_seq)
     with catalog.connect() as connection:
-        ids = connection.scalars(wanted).all()
-    return [path.name for path in (segment_path(data, id) for id in ids) if not path.exists()]  # noqa: A001
+        segments = connection.scalars(wanted).all()
+    return [path.name for path in (segment_path(data, s) for s in segments) if not path.exists()]
 
 
 def locked(data: Path, catalog: sa.Engine) -> list[str]:
     """Segments that are there, while their keys are not; each with the file that is missing."""
     wanted = sa.select(table.c.id).where(table.c.quarantined.is_(None)).order_by(table.c.first_seq)
     with catalog.connect() as connection:
-        ids = connection.scalars(wanted).all()
+        segments = connection.scalars(wanted).all()
     keys = data / "keys"
     there = {path.name for path in keys.iterdir()} if keys.is_dir() else set[str]()
-    keyless = [id for id in ids if f"{key_name(id)}.key" not in there]  # noqa: A001
+    keyless = [s for s in segments if f"{key_name(s)}.key" not in there]
     return [
-        f"{id}.parquet, for want of keys/{key_name(id)}.key"
-        for id in keyless  # noqa: A001
-        if segment_path(data, id).exists()
+        f"{segment}.parquet, for want of keys/{key_name(segment)}.key"
+        for segment in keyless
+        if segment_path(data, segment).exists()
     ]
 
 
 def _set_aside(catalog: sa.Engine) -> list[str]:
     wanted = sa.select(table.c.id).where(table.c.quarantined.is_not(None))
     with catalog.connect() as connection:
-        return [f"{id}.parquet" for id in connection.scalars(wanted.order_by(table.c.first_seq))]  # noqa: A001
+        segments = connection.scalars(wanted.order_by(table.c.first_seq))
+        return [f"{segment}.parquet" for segment in segments]
 
 
 def _unclean(data: Path) -> int | None:

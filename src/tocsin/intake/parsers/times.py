@@ -321,9 +321,13 @@ def _clf(match: re.Match[str], tz: str, _observed: int) -> tuple[int, bool]:
     return _ns(moment, fraction or ""), assumed
 
 
+_YEARLY = "%b %d %Y %H:%M:%S"
+
+
 def _ctime(match: re.Match[str], tz: str, _observed: int) -> tuple[int, bool]:
     month, day, clock, fraction, name, year = match.groups()
-    moment = datetime.strptime(f"{month} {day} {year} {clock}", "%b %d %Y %H:%M:%S")  # noqa: DTZ007
+    said = f"{month} {day} {year} {clock}"
+    moment = datetime.strptime(said, _YEARLY)  # noqa: DTZ007 - it follows
     moment, assumed = _zoned(moment, name, tz)
     return _ns(moment, fraction or ""), assumed
 
@@ -337,7 +341,8 @@ def _bsd(match: re.Match[str], tz: str, observed: int) -> tuple[int, bool]:
     seen = _EPOCH + timedelta(microseconds=observed // 1000)
     for year in range(seen.year + 1, seen.year - 9, -1):
         try:
-            naive = datetime.strptime(f"{month} {day} {year} {clock}", "%b %d %Y %H:%M:%S")  # noqa: DTZ007
+            said = f"{month} {day} {year} {clock}"
+            naive = datetime.strptime(said, _YEARLY)  # noqa: DTZ007 - it has none
         except ValueError:  # 29 February of a common year
             continue
         moment = naive.replace(tzinfo=zone(tz))
