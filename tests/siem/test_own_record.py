@@ -101,7 +101,7 @@ def test_what_is_set_aside_in_the_last_moment_is_told_in_it(tocsin: Any) -> None
     damaged = max((tocsin.data / "segments").iterdir(), key=lambda p: p.stat().st_size)
     flip(damaged, 0.3)
     tocsin.start()
-    tocsin.here("search", "", "--limit", "0", code=1)  # somebody meets it ...
+    tocsin.here("search", "", "--json", "--limit", "0", code=1)  # somebody meets it ...
     tocsin.stop()  # ... and the self-watch, which looks each five seconds, may not have seen it
     said = tocsin.here("search", "tags:record_damaged", "--json", code=1).stdout
     assert damaged.name in json.loads(said.splitlines()[0])["message"]
