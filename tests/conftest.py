@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import tocsin
 
@@ -34,6 +37,23 @@ def corpora() -> Path:
     if not CORPORA.is_dir():
         pytest.skip(f"corpora: no foreign test data at {CORPORA}; set TOCSIN_CORPORA")
     return CORPORA
+
+
+@pytest.fixture(autouse=True)
+def _catalogs_are_closed() -> Iterator[None]:
+    """Close what a test left open of catalogs: from Python 3.13 on, SQLite warns of it."""
+    made: list[sa.Engine] = []
+    make = sa.create_engine
+
+    def making(*given: Any, **named: Any) -> sa.Engine:
+        made.append(make(*given, **named))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo what it patched
+        patch.setattr(sa, "create_engine", making)
+        yield
+    for engine in made:
+        engine.dispose()
 
 
 @pytest.fixture(autouse=True)
