@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import time
 import uuid
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from tests.event.canaries import canaries, carriers, needles
 
 from tocsin.event import redact as room
+from tocsin.event import sensitive
 from tocsin.event.redact import redact, redact_json, redact_line, redact_value
 from tocsin.event.sql import fingerprint, without_literals
 
@@ -59,6 +61,27 @@ CUT = [
     ("GB82 WEST 1234 5698 7654 32 sent", "[redacted:iban] sent"),
     ("Cookie: sid=abc; theme=dark", "Cookie: [redacted:cookie]"),
     ("/reset/8a7b6c5d4e3f2a1b0c9d8e7f", "/reset/[redacted:token]"),
+    *(
+        (f"/{word}/8a7b6c5d4e3f2a1b0c9d8e7f", f"/{word}/[redacted:token]")
+        for word in ("verify", "unsubscribe", "share", "download", "password", "api/token")
+    ),
+    (
+        "/cb?code=SplxlOBeZQQYbYS6WxSbIA&state=af0ifjsldkj",
+        "/cb?code=[redacted:code]&state=[redacted:state]",
+    ),
+    ("state=9f8e7d6c5b4a39281706&a=1", "state=[redacted:state]&a=1"),
+    (
+        "sv=2019-12-12&se=2020-01-01&sp=r&sig=abcdefghijklmnopqrstuvwxyzABCDEFG%3D",
+        "sv=2019-12-12&se=2020-01-01&sp=r&sig=[redacted:sig]",
+    ),
+    (
+        "X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F2026&X-Amz-Security-Token=IQoJb3J&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835",
+        "X-Amz-Credential=[redacted:secret]&X-Amz-Security-Token=[redacted:token]&X-Amz-Signature=[redacted:signature]",
+    ),
+    ("X-Goog-Signature=247a2aa45f169edf4d187d54", "X-Goog-Signature=[redacted:signature]"),
+    ("４１１１１１１１１１１１１１１１", "[redacted:card]"),
+    ("/a/" + "%EF%BC%94" + "%EF%BC%91" * 15 + "?b", "/a/[redacted:card]?b"),
+    ("?n=%25ef%25bc%2594" + "%25ef%25bc%2591" * 15, "?n=[redacted:card]"),
     ("password=[redacted:x]hunter2", "password=[redacted:password]"),
     ("<password>S9x</password>", "<password>[redacted:password]</password>"),
     (
@@ -156,6 +179,10 @@ def test_the_secret_goes_and_the_rest_stays(text: str, clean: str) -> None:
         "token_type=bearer expires_in=3600",
         "password_changed_at=2026-11-23 session_timeout=3600",
         "status_code=200 code=E1001 key=user1 author=bob",
+        "code=404&state=open",
+        "code=12345678&state=California",
+        "state=pending code=E1001-a sig=12345678&a=b",
+        "/download/report-2026.pdf /share/42 /unsubscribe/newsletter-of-everything-there-is",
         "1732353762123456789 1732353762123 20261123092231 4111111111111112",
         "550-12-34567 2026-11-23 10.0.0.1 192.168.100.200:54321",
         "AB123456X",  # no such suffix letter
@@ -417,3 +444,38 @@ def test_where_sudo_was_called_is_no_password() -> None:
 def test_a_password_of_that_name_is_one(text: str) -> None:
     assert "[redacted:password]" in redact_line(text)
     assert "[redacted:password]" in redact_json('{"PWD":"/s3cret1","UID":"sa"}')
+
+
+# --- names of keys ---------------------------------------------------------------------------------
+
+STEMS = [
+    *(word for _, words in sensitive._PARTS for word in words.split()),
+    *sensitive._MORE.split(),
+    *(one for word in sensitive._FOREIGN.split() for one in sensitive._spellings(word)),
+]
+NAMES = st.lists(
+    st.one_of(
+        st.sampled_from(STEMS).flatmap(
+            lambda stem: st.sampled_from(
+                [stem.replace("~", joint) for joint in ("", "-", "_", "x")]
+                + [stem.upper(), stem.title(), stem.swapcase(), stem[:-1]]
+            )
+        ),
+        st.sampled_from([*"2_-.'\"=:\n\u017f\u212a\u03a3", "id", "length", "page", "code", "pin"]),
+        st.text(max_size=2),
+    ),
+    max_size=4,
+).map("".join)
+
+
+@given(NAMES)
+@settings(max_examples=1_000)
+def test_the_quick_look_at_a_name_finds_what_the_patterns_find(name: str) -> None:
+    small = name.lower() if name.isascii() else name.translate(sensitive._SMALL)
+    found = sensitive._ANY_PART.search(name)
+    assert (sensitive._ANY_TREE.search(small) is not None) == (found is not None)
+    patterns = (*sensitive._PATTERNS, sensitive._MORE_PATTERNS)
+    for (kind, tree), (same, pattern) in zip(sensitive._TREES, patterns, strict=True):
+        assert kind == same
+        is_part = re.search(pattern, name, re.ASCII | re.IGNORECASE) is not None
+        assert (tree.search(small) is not None) == is_part

@@ -206,3 +206,13 @@ def test_portions_hold_everything_in_order() -> None:
     parts = list(room._portions(texts))
     assert [text for part in parts for text in part] == texts
     assert list(room._portions([])) == [[]]
+
+
+def test_a_host_is_kept_without_the_password_before_it() -> None:
+    hosts = ["joe:hunter2pw@api.example.org", "api.example.org:443", "joe@h", None]
+    frame = pl.DataFrame({"authority": hosts, "user": hosts})
+    out = redact_frame(frame)
+    clean = ["joe:[redacted:password]@api.example.org", *hosts[1:]]
+    assert out["authority"].to_list() == clean
+    assert redact_frame(out).equals(out)
+    assert out.equals(redact_frame_slowly(frame))

@@ -166,6 +166,34 @@ def test_a_multipart_login_is_a_login() -> None:
     assert "wrong-one" not in repr(events)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data; xboundary=zz; boundary=xyz",
+        'multipart/form-data; a="; boundary=zz"; BOUNDARY = xyz; charset=utf-8',
+        'multipart/form-data; boundary="x\\yz"',
+        "multipart/form-data;boundary=xyz,",
+    ],
+)
+def test_a_multipart_login_is_one_whatever_else_its_type_says(kind: str) -> None:
+    login = App().take(posted(PARTS.encode(), kind))[-1]
+    assert (login.kind, login.claimed_user) == ("authn_login_fail", "joe")
+
+
+def test_a_long_head_hides_no_field() -> None:
+    long = f"X-Long: {'a' * 9_000}\r\nContent-Disposition"
+    data = PARTS.replace("Content-Disposition", long).encode()
+    fields, files = bodies.multipart([data], "multipart/form-data; boundary=xyz")
+    assert (fields["username"], fields["password"]) == ("joe", "wrong-one")
+    assert files == ["a.txt"]
+
+
+def test_a_field_that_is_too_long_to_be_read_hides_no_login() -> None:
+    data = PARTS.replace("wrong-one", "x" * 5_000).encode()
+    login = App().take(posted(data, "multipart/form-data; boundary=xyz"))[-1]
+    assert (login.kind, login.claimed_user) == ("authn_login_fail", None)
+
+
 def test_an_attack_in_a_multipart_field_is_handed_over_to_be_searched() -> None:
     data = b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\n1\' OR 1=1 --\r\n--b--'
     (noted,) = Reader(Options(hash_key="x")).read(
@@ -182,7 +210,7 @@ VALUES = [
     '{"username":"joe","password":"hunter2Secret"}', "4111111111111111", "4111-1111-1111-1111", "ann@example.org",
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.c2lnbmF0dXJl", "8f14e45fceea167a5a36dedd4bea2543",
     "0190a5b2-7e1c-7000-8000-0123456789ab", "aB3dE5fG7hJ9kL2mN4pQ", "AKIAIOSFODNN7EXAMPLE", "+49 176 12345678",
-    "x" * 65, "two words", "a\nb", "DE89370400440532013000", "joe\ud800",
+    "x" * 65, "two words", "a\nb", "DE89370400440532013000", "joe\ud800", "Tr0ub4dor3", "p4ssw0rd",
 ]  # fmt: skip
 
 
@@ -207,11 +235,19 @@ def test_what_is_no_name_does_not_leave_as_one(value: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["password", "card_number", "items[0][name]", "@type", "$where", "Members@odata.count", "größe", "x-a:b", "sha256",
-     "customfield_10001", "billing_address_line_2", "oauth2_client_secret_v2", "isTwoFactorAuthV2Enabled"],
+     "utf8mb4", "address1_line2", "line1Address2Text", "customfield_10001", "billing_address_line_2", "oauth2_client_secret_v2", "isTwoFactorAuthV2Enabled"],
 )  # fmt: skip
 def test_what_is_a_name_leaves_as_it_is(name: str) -> None:
     assert NAMES[name] == name
     assert named(f"body.{name}") == f"body.{name}"
+
+
+@pytest.mark.parametrize("text", ["hunter2secret", "a=1&hunter2secret", "hunter2secret&a="])
+def test_what_stands_alone_in_a_form_is_no_name(text: str) -> None:
+    (event,) = App().take(posted(text.encode(), "application/x-www-form-urlencoded", path="/a"))
+    assert event.fields_in is not None
+    assert set(event.fields_in) <= {"*", "a"}
+    assert "hunter2secret" not in repr(event)
 
 
 def test_json_that_is_called_a_form_is_no_form_of_one_odd_name() -> None:

@@ -125,6 +125,34 @@ def test_a_traceback_within_the_words_is_taken_apart(logger: logging.Logger, tak
     assert (event.error_stack or "").splitlines()[-1].endswith(" caught")
 
 
+FORGED = """Traceback (most recent call last):
+  File "/app/pay.py", line 7, in pay
+app.errors.Evil: everything is lost"""
+
+
+def test_a_name_that_looks_like_a_traceback_is_none(logger: logging.Logger, taken: Taken) -> None:
+    logger.warning("login of %s failed", FORGED)
+    logger.warning("login of %(name)s failed", {"name": FORGED})
+    StructlogProcessor(client=taken)(
+        None, "warning", {"event": "login of %s failed", "positional_args": (FORGED,)}
+    )
+    told = [(e.message, e.error_type, e.error_message, e.error_stack) for e in taken.events]
+    message = "login of app.errors.Evil: everything is lost failed"
+    assert told == [(message, None, None, None)] * 3
+
+
+def test_a_traceback_as_an_argument_says_what_it_may(logger: logging.Logger, taken: Taken) -> None:
+    try:
+        int("hunter2")
+    except ValueError:
+        logger.error("failed: %s", traceback.format_exc())
+        logger.error("failed: %s", FORGED, exc_info=True)
+    first, second = taken.events
+    assert first.message == "failed: ValueError: invalid literal for int() with base 10: ?"
+    assert second.error_type == "ValueError"
+    assert "hunter2" not in repr(taken.events)
+
+
 def test_through_a_queue_it_says_the_same(taken: Taken) -> None:
     line: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     logger = logging.Logger("shop")

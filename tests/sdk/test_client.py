@@ -322,6 +322,19 @@ def test_a_flood_of_large_heads_gets_less_room(client: MakeClient) -> None:
     assert box.room == inbox.MOST
 
 
+def test_a_flood_of_long_requests_pushes_out_no_short_ones() -> None:
+    box = inbox.Inbox(lambda: None)
+    for _ in range(1_000):  # the reader never gets to it
+        box.put(seen(query=b"x" * 60_000))
+    assert 64 <= len(box) <= inbox.HEADS // 60_000 // 2
+    long = len(box)
+    assert box.overflowed == 1_000 - long
+    box.fit()
+    for _ in range(long):
+        box.put(seen())
+    assert (len(box), box.overflowed) == (2 * long, 1_000 - long)
+
+
 def test_what_is_read_no_longer_counts_as_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "BODIES", 10_000)
     box = inbox.Inbox(lambda: None)

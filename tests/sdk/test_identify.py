@@ -13,6 +13,7 @@ import pytest
 from tests.sdk.requests import App, seen
 
 from tocsin.event import Event
+from tocsin.sdk import context
 from tocsin.sdk.context import Context, identify
 
 
@@ -92,3 +93,14 @@ def test_attributes_are_copied_on_the_spot() -> None:
         "thing": "<unprintable Awkward>",
         "more": 1,
     }
+
+
+def test_who_needs_the_trace_meanwhile_gets_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = Context("r")
+
+    def made_while_another_thread_goes_on() -> str:
+        request.trace = "a" * 32
+        return "b" * 32
+
+    monkeypatch.setattr(context, "_new_trace_id", made_while_another_thread_goes_on)
+    assert request.trace_id == request.trace_id == "a" * 32

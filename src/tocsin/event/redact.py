@@ -428,6 +428,7 @@ def _leaf(text: str, kind: str | None) -> str:
 #: An escape of a character, in the dialects that logs use.
 ESCAPE = (
     r"&(?:quot|apos|amp|lt|gt|#[0-9]{2,3}|#x[0-9A-Fa-f]{2});|"
+    r"%(?:EF|ef)%(?:BC|bc)%[89ABab][0-9A-Fa-f]|%(?:EF|ef)%(?:BD|bd)%[89][0-9A-Fa-f]|"
     r"%[0-9A-Fa-f][0-9A-Fa-f]|\\(?:x[0-9A-Fa-f][0-9A-Fa-f]|u[0-9A-Fa-f]{4}|[\"'/\\bfnrt])"
 )
 _ESCAPE = re.compile(ESCAPE, re.A)
@@ -438,7 +439,9 @@ class _Chars(dict[str, str]):
     """Each escape's character, worked out when it is first seen."""
 
     def __missing__(self, escape: str) -> str:
-        if escape[0] == "%":
+        if len(escape) == 9:  # in the wide forms of ASCII
+            char = bytes.fromhex(escape.replace("%", "")).decode().translate(_NARROW)
+        elif escape[0] == "%":
             char = chr(int(escape[1:], 16))
         elif escape[0] == "&":
             char = _entity(escape[1:-1])
@@ -596,13 +599,38 @@ def _named(text: str) -> Iterator[_Span]:
         span = _value(text, found, kind)
         if span is None:
             continue
-        if picky and not looks_random(text[span.start : span.end], 16):
+        if picky and not (
+            looks_random(text[span.start : span.end], 16) or _is_granted(text, found, span)
+        ):
             dull = span.end
             continue
         yield span
         at = max(at, span.end)
     if "--" in text:
         yield from _flags(text)
+
+
+#: What in a query says of the value under a name that it opens something: the two halves of
+#: OAuth's answer, and what a shared access signature allows.
+_BESIDE = {
+    "code": re.compile(r"(?:\A|[?&])state=", re.A | re.I),
+    "state": re.compile(r"(?:\A|[?&])code=", re.A | re.I),
+    "sig": re.compile(r"(?:\A|[?&])s[epv]=", re.A | re.I),
+}
+_WORD_OR_NUMBER = re.compile(r"[0-9]++|[A-Za-z]?[a-z_\-]{0,15}|[A-Z_\-]{0,16}", re.A)
+
+
+def _is_granted(text: str, found: re.Match[str], span: _Span) -> bool:
+    """Whether the value of the query's pair *found* is one to open something with."""
+    name = found[1].lower()
+    if name not in _BESIDE or span.end - span.start < 8:
+        return False
+    if text[found.start() - 1 : found.start()] not in ("", "?", "&"):
+        return False
+    return (
+        _WORD_OR_NUMBER.fullmatch(text, span.start, span.end) is None
+        and _BESIDE[name].search(text) is not None
+    )
 
 
 def _class_of(text: str, found: re.Match[str]) -> tuple[str, bool] | None:
@@ -883,7 +911,7 @@ KEY_LINE = r"^[ \t]*[A-Za-z0-9+/]{60,76}={0,2}[ \t\r]*$"
 _KEY_LINE = re.compile(KEY_LINE, re.A)
 _MIXED = (re.compile("[0-9]"), re.compile("[a-z]"), re.compile("[A-Z]"))
 _LINK = re.compile(
-    r"/[A-Za-z0-9_\-]*?(?:token|reset|magic|invite|activat|verif|confirm)[A-Za-z0-9_\-]*+/([A-Za-z0-9_\-]{20,}+)",
+    r"/[A-Za-z0-9_\-]*?(?:token|reset|magic|invite|activat|verif|confirm|unsubscrib|share|download|password)[A-Za-z0-9_\-]*+/([A-Za-z0-9_\-]{20,}+)",
     re.A | re.I,
 )
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.A | re.I)
@@ -916,7 +944,9 @@ def _shapes(text: str) -> Iterator[_Span]:
 
 
 _SCHEME_WORDS = tuple(_SCHEMES.split("|"))
-_LINK_WORDS = ("token", "reset", "magic", "invite", "activat", "verif", "confirm")
+_LINK_WORDS = tuple(
+    "token reset magic invite activat verif confirm unsubscrib share download password".split()
+)
 
 
 def _any(text: str, words: tuple[str, ...]) -> bool:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from string import ascii_uppercase
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -119,7 +120,7 @@ _WORDS = MappingProxyType(
 )
 
 #: Keys that hold a secret only when the value looks like one: ``code=`` is a status or an OAuth code.
-_MAYBE = frozenset({"code", "key", "sig", "signature", "hmac", "ticket", "hash", "digest"})
+_MAYBE = frozenset({"code", "state", "key", "sig", "signature", "hmac", "ticket", "hash", "digest"})
 
 #: A key whose last word is one of these speaks *about* a secret.  The pagination names are kept on
 #: purpose: a ``page_token`` is a cursor, and hunts for scraping need it.
@@ -139,9 +140,43 @@ _ABROAD = "|".join(
 )
 _PATTERNS = tuple((k, "|".join(p.replace("~", _JOINT) for p in ps.split())) for k, ps in _PARTS)
 _MORE_PATTERNS = ("password", f"{_MORE.replace(' ', '|')}|{_ABROAD}")
-_PART_RES = tuple((kind, re.compile(p, re.A | re.I)) for kind, p in (*_PATTERNS, _MORE_PATTERNS))
 _STEMS = f"(?:{'|'.join(p for _, p in _PATTERNS)})"
 _ANY_PART = re.compile(f"(?:{_STEMS}|{_MORE_PATTERNS[1]})", re.A | re.I)
+#: ASCII's letters small, as the patterns fold them, and no other.
+_SMALL = {ord(letter): letter.lower() for letter in ascii_uppercase}
+
+
+def _tree(words: Iterable[str]) -> str:
+    """A pattern for whether one of *words* occurs, which looks at each letter once.
+
+    >>> _tree(["pass~word", "pass~wd", "pwd"])
+    'p(?:ass[-_. ]?w(?:d|ord)|wd)'
+    """
+    tails: dict[str, set[str]] = {}
+    for word in words:
+        tails.setdefault(word[:1], set()).add(word[1:])
+    if "" in tails:
+        return ""
+    found = [
+        (_JOINT if head == "~" else re.escape(head)) + _tree(rest)
+        for head, rest in sorted(tails.items())
+    ]
+    return found[0] if len(found) == 1 else f"(?:{'|'.join(found)})"
+
+
+_MORE_WORDS = [
+    *_MORE.split(),
+    *(s.translate(_SMALL) for word in _FOREIGN.split() for s in _spellings(word)),
+]
+#: What :data:`_ANY_PART` finds, and which part it is, in a name with small letters.
+_TREES = tuple(
+    (kind, re.compile(_tree(words), re.A))
+    for kind, words in (*((k, ps.split()) for k, ps in _PARTS), ("password", _MORE_WORDS))
+)
+_ANY_TREE = re.compile(_tree([*(w for _, ps in _PARTS for w in ps.split()), *_MORE_WORDS]), re.A)
+
+#: How a name ends of which the last word may be one of those.
+_ENDING = re.compile(rf"(?:{'|'.join(sorted({*_WORDS, *_MAYBE}))})[^a-z]*+\Z", re.A)
 _SPLIT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", re.A)
 _BAR = frozenset("\"'\\=:\n\r")
 
@@ -158,18 +193,29 @@ def key_class(name: str) -> tuple[str, bool] | None:
 
 
 def _class(name: str) -> tuple[str, bool] | None:
+    small = name.lower() if name.isascii() else name.translate(_SMALL)
+    has_part = _ANY_TREE.search(small) is not None
+    if not has_part and _ENDING.search(small) is None:
+        return None
     words = [w.lower() for w in _SPLIT.findall(name)]
     while words and words[-1].isdigit():  # password2
         words.pop()
     last = words[-1] if words else ""
-    found = _ANY_PART.search(name)
-    if found is not None and not _BAR.intersection(name[found.end() :]):
-        return _part_class(name, words)
+    if has_part and not _is_barred(name):
+        return _part_class(name, small, words)
     if last in _WORDS and not _BAR.intersection(name[_after(name, last) :]):
         return _WORDS[last], False
     if len(words) <= 3 and last in _MAYBE and not _BAR.intersection(name[_after(name, last) :]):
         return last, True
     return None
+
+
+def _is_barred(name: str) -> bool:
+    """Whether in *name* a quote or its like stands behind the part that would name a secret."""
+    if _BAR.isdisjoint(name):
+        return False
+    found = _ANY_PART.search(name)
+    return found is not None and not _BAR.isdisjoint(name[found.end() :])
 
 
 _short_class = lru_cache(8192)(_class)  # the same keys come again and again
@@ -179,11 +225,11 @@ def _after(name: str, word: str) -> int:
     return name.lower().rfind(word) + len(word)
 
 
-def _part_class(name: str, words: list[str]) -> tuple[str, bool] | None:
+def _part_class(name: str, small: str, words: list[str]) -> tuple[str, bool] | None:
     if words and words[-1] in _ABOUT and not _secret_id(name):
         return None
-    for kind, pattern in _PART_RES:
-        if pattern.search(name):
+    for kind, pattern in _TREES:
+        if pattern.search(small):
             if kind == "token" and (
                 (len(words) > 1 and words[-2] in _CURSORS) or words[0] in _CURSORS
             ):
@@ -599,7 +645,7 @@ HINTS: tuple[Hint, ...] = (
     Hint(r"b3BlbnNzaC1rZXktdjE", False, "shapes"),
     Hint(r"://[^\s@]*:[^\s]*@", False, "connections"),
     Hint(r":thin:[^\s/@]+/[^\s@]+@", False, "connections"),
-    Hint(r"/[A-Za-z0-9_\-]*(?:token|reset|magic|invite|activat|verif|confirm)[A-Za-z0-9_\-]*/[A-Za-z0-9_\-]{20}", True, "shapes"),
+    Hint(r"/[A-Za-z0-9_\-]*(?:token|reset|magic|invite|activat|verif|confirm|unsubscrib|share|download|password)[A-Za-z0-9_\-]*/[A-Za-z0-9_\-]{20}", True, "shapes"),
     *(Hint(hint, False, "numbers") for hint in _NUMBER_HINTS),
     *(Hint(hint, False, "shapes") for _, _, _, hint in SHAPES),
     Hint(DISCORD[2], False, "shapes"),

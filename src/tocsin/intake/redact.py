@@ -60,7 +60,7 @@ def redact_frame(frame: pl.DataFrame) -> pl.DataFrame:
     """*frame* with every secret in its text taken out; rows, order and types stay."""
     if not frame.height:
         return frame
-    frame = _key_lines(frame)
+    frame = _without_password(_key_lines(frame))
     width = max(1, int(frame.estimated_size()) // frame.height)
     step = max(1, _BYTES // width)
     if step < frame.height:
@@ -72,6 +72,7 @@ def redact_frame(frame: pl.DataFrame) -> pl.DataFrame:
 def redact_frame_slowly(frame: pl.DataFrame) -> pl.DataFrame:
     """The same, cell by cell and without hints: what :func:`redact_frame` is tested against."""
     columns: list[pl.Series] = []
+    frame = _without_password(frame)
     for name in frame.columns:
         column = frame[name]
         if name in _TEXTS:
@@ -111,6 +112,14 @@ def _key_lines(frame: pl.DataFrame) -> pl.DataFrame:
         .alias(n)
         for n in names
     )
+
+
+def _without_password(frame: pl.DataFrame) -> pl.DataFrame:
+    """In the place of a host clients may write ``user:password@host``."""
+    if "authority" not in frame.columns or not frame["authority"].str.contains("@").any():
+        return frame
+    masked = f"${{1}}:{marker('password')}@"
+    return frame.with_columns(pl.col("authority").str.replace(r"^([^@:/]*):[^@]*@", masked))
 
 
 def _redact_part(frame: pl.DataFrame) -> pl.DataFrame:

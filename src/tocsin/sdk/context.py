@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 import secrets
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
 
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.plain import plain, text
@@ -23,57 +24,42 @@ LONGEST_SESSION = 8_192
 _current: ContextVar[Context | None] = ContextVar("tocsin_request", default=None)
 
 
-class Context:
+class Context(Struct, eq=False):
     """What is known of the request at hand while it is served.
 
     Adapters make one for each request and bind it for the time of serving; events made meanwhile
     (by ``tocsin.log``, the bridges, the database listeners) carry its ids.
     """
 
-    __slots__ = (
-        "auth_method",
-        "complaints",
-        "ending",
-        "facts",
-        "login",
-        "more",
-        "request_id",
-        "role",
-        "said",
-        "session",
-        "span_id",
-        "tenant",
-        "trace",
-        "user",
-    )
+    request_id: str
+    trace: str | None = None  #: of the caller's ``traceparent``, if there was one
+    span_id: str | None = None  #: the caller's span, 16 hex digits
+    user: str | None = None  #: these five as :func:`identify` was told
+    role: str | None = None
+    tenant: str | None = None
+    session: str | None = None
+    auth_method: str | None = None
+    #: Whether somebody logged in, and who, as the framework tells.
+    login: tuple[bool, str | None] | None = None
+    more: dict[str, Any] | None = None  #: attributes for the request's event
+    complaints: list[Any] | None = None  #: fields refused (``seen.Complaint``)
+    #: The adapter's: columns of the request so far (``client_ip``, ``user_agent``, ``method``,
+    #: ``path``, ``route`` ...), worked out only when an event is made meanwhile.  Must not hold
+    #: on to more than ``Seen`` does.
+    facts: Callable[[], Mapping[str, Any]] | None = None
+    said: set[str] | None = None  #: kinds that the application told of itself meanwhile
+    ending: list[Callable[[], object]] | None = []  #: see :meth:`at_end`; None: ended
 
-    def __init__(
-        self, request_id: str, trace_id: str | None = None, span_id: str | None = None
-    ) -> None:
-        self.request_id = request_id
-        self.trace = trace_id  #: of the caller's ``traceparent``, if there was one
-        self.span_id = span_id  #: the caller's span, 16 hex digits
-        self.user: str | None = None  #: these five as :func:`identify` was told
-        self.role: str | None = None
-        self.tenant: str | None = None
-        self.session: str | None = None
-        self.auth_method: str | None = None
-        #: Whether somebody logged in, and who, as the framework tells.
-        self.login: tuple[bool, str | None] | None = None
-        self.more: dict[str, Any] | None = None  #: attributes for the request's event
-        self.complaints: list[Any] | None = None  #: fields refused (``seen.Complaint``)
-        #: The adapter's: columns of the request so far (``client_ip``, ``user_agent``, ``method``,
-        #: ``path``, ``route`` ...), worked out only when an event is made meanwhile.  Must not hold
-        #: on to more than ``Seen`` does.
-        self.facts: Callable[[], Mapping[str, Any]] | None = None
-        self.said: set[str] | None = None  #: kinds that the application told of itself meanwhile
-        self.ending: list[Callable[[], object]] | None = []  #: see :meth:`at_end`; None: ended
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # applications print their scope, and a session is a secret
 
     @property
     def trace_id(self) -> str:
         """W3C trace id, 32 hex digits: the caller's, or one of our own."""
         if self.trace is None:
-            self.trace = f"{random.getrandbits(128):032x}"  # an id, no secret
+            made = _new_trace_id()  # which lets another thread go on, that may need one as well
+            if self.trace is None:
+                self.trace = made
         return self.trace
 
     def bind(self) -> Token[Context | None]:
@@ -157,11 +143,17 @@ def _name(value: Any, longest: int = LONGEST) -> str:
 _prefix = secrets.token_hex(8)
 _count = itertools.count(1)
 
+#: Trace ids that were made and not given yet: many at once, since one alone takes five times as
+#: long.
+_traces: list[str] = []
+_TRACES = 64
+
 
 def begin_anew() -> None:
     """A forked child must not go on with its parent's ids."""
     global _prefix, _count
     _prefix, _count = secrets.token_hex(8), itertools.count(1)
+    _traces.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -171,3 +163,13 @@ if hasattr(os, "register_at_fork"):
 def new_request_id() -> str:
     """An id that no other request of any process has; cheap, and not meant to be a secret."""
     return f"{_prefix}-{next(_count):x}"
+
+
+def _new_trace_id() -> str:
+    """32 hex digits at random: an id, no secret."""
+    try:
+        return _traces.pop()
+    except IndexError:
+        many = os.urandom(16 * _TRACES).hex()
+        _traces.extend(many[at : at + 32] for at in range(0, len(many), 32))
+        return _new_trace_id()

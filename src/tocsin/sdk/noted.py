@@ -14,7 +14,7 @@ __all__ = ["Noted", "Probe"]
 Probe = Mapping[str, str]
 
 
-class Noted(Struct, frozen=True):
+class Noted(Struct, frozen=True, gc=False):
     """An event with its *probe*: request values in which the receiver looks for attacks.
 
     The probe goes over the wire and nowhere else: not to the spool, not to a line, not to a hook.

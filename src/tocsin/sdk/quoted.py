@@ -1,12 +1,14 @@
 """An exception's words without what they quote: values of rows, of statements, of requests.
 
-Databases and validators say what was wrong by repeating it, and what they repeat is somebody's
-password as often as not.  What they say beside it (which constraint, which statement) is kept.
+Databases, validators and Python itself say what was wrong by repeating it, and what they repeat is
+somebody's password as often as not.  What they say beside it (which constraint, which statement) is
+kept.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 
 from tocsin.sdk.refusals import complaints_of
 
@@ -45,6 +47,8 @@ def words_of(error: BaseException, *, refuses: bool | None = None) -> str:
     if complaints_of(error) if refuses is None else refuses:
         return ""
     words = str.__str__(str(error))[:LONGEST]
+    if isinstance(error, _REPEATING) and type(error).__module__ in sys.stdlib_module_names:
+        return _marked(_of_python(words, type(error).__name__))
     for kind in type(error).__mro__:
         if kind.__module__ != "builtins" and (found := _known(kind.__module__, kind.__name__)):
             return "" if found == "validator" else _marked(_of_database(words))
@@ -65,21 +69,52 @@ def without_values(words: str, kind: str = "") -> str:
     found = _known(module, name) if module else _bare(name) if name else None
     if found == "validator":
         return ""
+    if found == "python":
+        words = _of_python(words, name)
     return _marked(_of_database(words) if found == "database" else words)
 
 
 def _known(module: str, name: str) -> str | None:
-    """``database`` or ``validator``, if the class *name* of *module* is of one."""
+    """``database``, ``validator`` or ``python``, if the class *name* of *module* is of one."""
     package = module.partition(".")[0]
     if package in _DATABASES or (package == "django" and module.startswith("django.db")):
         return "database"
+    if package in sys.stdlib_module_names and _BARE_PYTHON.search(name):
+        return "python"
     return "validator" if package in _VALIDATORS and _REFUSING.search(name) else None
 
 
 def _bare(name: str) -> str | None:
+    if _BARE_PYTHON.fullmatch(name):
+        return "python"
     if _BARE_DATABASE.fullmatch(name):
         return "database"
     return "validator" if _BARE_VALIDATOR.fullmatch(name) else None
+
+
+# --- words of Python itself -----------------------------------------------------------------------
+
+#: Those of its classes that repeat what they were given; others quote names of the program.
+_REPEATING = (ValueError, LookupError)
+_BARE_PYTHON = re.compile(r"(?:Value|Key|Index|Lookup|Unicode\w{0,16}|JSONDecode)Error")
+_QUOTED = r"b?(?:'(?:[^'\\]|\\.)*+'?|\"(?:[^\"\\]|\\.)*+\"?)"
+#: Anything in quotes but the name of a codec; an apostrophe opens none.
+_ANY_QUOTED = re.compile(rf"(?<!\w)(?!'[\w\-]{{1,20}}' codec ){_QUOTED}", re.S)
+#: The same where it is known of the words around it, whoever tells them.
+_TOLD = re.compile(
+    r"(invalid literal for \w{1,16}(?:\(\) with base [0-9]{1,2})?: |could not convert string to "
+    r"\w{1,16}: |[Ii]nvalid \w{1,16} string: |[Tt]ime data |KeyError: )" + _QUOTED,
+    re.S,
+)
+_REST = re.compile(r"(unconverted data remains: |unknown encoding: |with key )[^\n]*+")
+_TELLS = ("invalid ", "Invalid ", "could not convert", "ime data ", "KeyError: ", "remains: ")
+
+
+def _of_python(words: str, name: str) -> str:
+    """*words* of an error of the class *name*; a key is all that a KeyError says."""
+    if name == "KeyError":
+        return "?"
+    return _REST.sub(r"\1?", _ANY_QUOTED.sub("?", words))
 
 
 # --- words of databases ---------------------------------------------------------------------------
@@ -141,7 +176,9 @@ _KEY_ENDS = (") already exists", ") is not present", ") is still referenced", ")
 
 
 def _marked(words: str) -> str:
-    """*words* without values that stand where databases and validators are known to put them."""
+    """*words* without values that stand where databases, validators and Python put them."""
+    if any(mark in words for mark in _TELLS):
+        words = _REST.sub(r"\1?", _TOLD.sub(r"\1?", words))
     if not any(mark in words for mark in _MARKS):
         return words
     for mark in ("\nDETAIL:  ", "\nLINE 1: ", "[parameters: "):

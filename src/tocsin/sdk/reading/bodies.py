@@ -130,12 +130,15 @@ def unpacked(
 def form(parts: Sequence[bytes], *, cut: bool = False) -> dict[str, Any] | None:
     """The fields of an ``application/x-www-form-urlencoded`` body, a list where one repeats.
 
-    >>> form([b"user=bob&tag=a&tag=b"])
-    {'user': 'bob', 'tag': ['a', 'b']}
+    What stands there alone is no name but a value without one.
+
+    >>> form([b"user=bob&tag=a&tag=b"]), form([b"hunter2"])
+    ({'user': 'bob', 'tag': ['a', 'b']}, {'': 'hunter2'})
     """
     text = b"".join(parts).decode("utf-8", "replace")
     if cut:
         text = text[: max(text.rfind("&"), 0)]
+    text = "&".join([one if "=" in one else f"={one}" for one in text.split("&") if one])
     try:
         pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST)
     except ValueError:
@@ -156,13 +159,15 @@ def _gathered(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,200})"|([^\s;",]{1,200}))', re.I)
+#: A parameter of a header; quoted ones are passed over whole.
+_PARAMETERS = re.compile(r';\s*+([^=;\s"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^;,\s]*+))', re.S)
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _DISPOSITION = re.compile(rb"^content-disposition[ \t]*+:[ \t]*+form-data([^\r\n]*+)", re.I | re.M)
 _PARAMETER = re.compile(
     rb';[ \t]*+(name|filename\*?)[ \t]*+=[ \t]*+(?:"([^"]*+)"?|([^;\s]*+))', re.I
 )
-_LONGEST_HEAD = 2_048
+#: Characters of a boundary.
+LONGEST_BOUNDARY = 200
 
 
 def multipart(
@@ -174,16 +179,16 @@ def multipart(
     ...           "multipart/form-data; boundary=b")
     ({'a': '1'}, [])
     """
-    boundary = _BOUNDARY.search(content_type)
-    if boundary is None:
+    boundary = _boundary(content_type)
+    if not boundary:
         return {}, []
-    mark = b"--" + (boundary[1] or boundary[2]).encode("utf-8", "surrogateescape")
+    mark = b"--" + boundary.encode("utf-8", "surrogateescape")
     fields: list[tuple[str, str | None]] = []
     files: list[str] = []
     sections = b"".join(parts).split(mark, MOST)[1:]
     for n, section in enumerate(sections, 1):
-        end = _HEAD_END.search(section, 0, _LONGEST_HEAD)
-        found = _DISPOSITION.search(section, 0, end.start() if end else _LONGEST_HEAD)
+        end = _HEAD_END.search(section)
+        found = _DISPOSITION.search(section, 0, end.start() if end else len(section))
         if found is None:
             continue
         said = {name.lower(): one or other for name, one, other in _PARAMETER.findall(found[1])}
@@ -200,6 +205,18 @@ def multipart(
         name = said.get(b"name", b"").decode("utf-8", "replace")
         fields.append((name, value.decode("utf-8", "replace") if small else None))
     return _gathered(fields), files
+
+
+def _boundary(content_type: str) -> str:
+    """What stands between the parts.
+
+    >>> _boundary('multipart/form-data; xboundary=zz; a="; boundary=y"; Boundary="b"')
+    'b'
+    """
+    for name, quoted, bare in _PARAMETERS.findall(content_type):
+        if name.lower() == "boundary":
+            return re.sub(r"\\(.)", r"\1", quoted or bare)[:LONGEST_BOUNDARY]
+    return ""
 
 
 def leaves(value: Any) -> Iterator[tuple[str, str, Any]]:

@@ -127,10 +127,11 @@ def classes(data: bytes) -> tuple[str, ...]:
     text: str | None = None
     found: list[str] = []
     for name, marks, mark, is_dense, shape, check in _CLASSES:
+        # find(): of bytes, "in" asks first whether it is given a number, by way of an error.
         if mark:
-            if mark not in (dense if is_dense else kinds):
+            if (dense if is_dense else kinds).find(mark) < 0:
                 continue
-        elif not any(m in data for m in marks):
+        elif max(map(data.find, marks)) < 0:
             continue
         if text is None:
             text = data.decode("utf-8", "replace")

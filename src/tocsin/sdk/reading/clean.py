@@ -14,12 +14,15 @@ import re
 from tocsin.event.redact import marker, redact
 from tocsin.event.sensitive import key_class
 
-__all__ = ["Cleaner"]
+__all__ = ["Cleaner", "is_plain_id"]
 
 #: Texts that are remembered with what they are without their secrets.
 MOST = 2_048
 #: Longer ones are not: they are few, and would fill the memory.
 LONGEST = 512
+#: Of a longer path or query, and user agent, the beginning and the end are kept, half of it each.
+LONGEST_URL = 8_192
+LONGEST_AGENT = 2_048
 
 #: A segment of a path that is a word, and no secret's name, holds no secret; nor a short number.
 _PLAIN_SEGMENT = re.compile(r"[a-z]{1,12}(?:[-_][a-z]{1,12})?|v[0-9]{1,2}", re.A)
@@ -33,6 +36,9 @@ _OPENS = r"/[\w.\-]{0,32}(?:reset|verif|confirm|invit|magic|activat)[\w.\-]{0,32
 _OPENING = re.compile(_OPENS, re.A | re.I)
 _OPENED = re.compile(rf"({_OPENS}/)((?:[\w\-]{{1,40}}/)?)([\w.~=%\-]{{4,}}+)", re.A | re.I)
 _GIVEN = re.compile(r"(?<![^?&])(code|otp|c|t|k|pin)=([^&#]*+)", re.I)
+#: Where an identity provider sends somebody back to, and what it sends along.
+_CALLBACK = re.compile(r"/[\w.\-]{0,32}(?:callback|oauth|oidc|sso)", re.A | re.I)
+_GRANT = re.compile(r"(?<![^?&])(code|state)=([^&#]*+)", re.I)
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.A | re.I)
 _PLAIN_VALUE = re.compile(r"[a-z]{1,10}|[0-9]{1,6}|", re.A)
 _NAMING = frozenset("name key header field param parameter value val values content".split())
@@ -60,6 +66,7 @@ class Cleaner:
 
     def path(self, path: str) -> str:
         """A path without its secrets."""
+        path = _shortened(path, "/", LONGEST_URL)
         words = self._words
         for segment in path.split("/"):
             if segment not in words and not (
@@ -74,6 +81,7 @@ class Cleaner:
     def url(self, url: str) -> str:
         """A path, or an address, without its secrets and what opens somebody's account."""
         if len(url) > LONGEST:
+            url = _shortened(url, "&" if "?" in url else "/", LONGEST_URL)
             return redact(_closed(url))
         found = self._paths.get(url)
         if found is None:
@@ -81,6 +89,14 @@ class Cleaner:
                 self._paths.clear()
             found = self._paths[url] = redact(_closed(url))
         return found
+
+    def host(self, host: str) -> str:
+        """Which host a client asked for, without the credentials that it wrote before it."""
+        return self.text(host.rpartition("@")[2][:LONGEST])
+
+    def agent(self, agent: str) -> str:
+        """How a client calls itself, without secrets."""
+        return self.text(_shortened(agent, " ", LONGEST_AGENT))
 
     def query(self, query: str, path: str = "") -> str:
         """The query string behind *path* without its secrets."""
@@ -93,9 +109,8 @@ class Cleaner:
                     break
             else:
                 return query
-        if _OPENING.search(path):
-            query = _GIVEN.sub(_starred, query)
-        return self.text(query)
+        query = _shortened(query, "&", LONGEST_URL)
+        return self.text(_without_grants(query, path[:LONGEST_URL]))
 
     def _is_plain(self, name: str) -> bool:
         """Whether a value under this name is nobody's secret."""
@@ -114,17 +129,61 @@ class Cleaner:
         return known
 
 
+def is_plain_id(text: str) -> bool:
+    """Whether the id of a request is no secret: clients may send anything as theirs.
+
+    >>> is_plain_id("c0ffee0123456789-1f"), is_plain_id("4111111111111111")
+    (True, False)
+    """
+    return _PLAIN_ID.fullmatch(text) is not None or redact(text) == text
+
+
+#: Ids as we make them, and those of gateways.
+_PLAIN_ID = re.compile(
+    r"(?=[0-9]{0,9}[a-f])(?:[0-9a-f]{16}-[0-9a-f]{1,8}|[0-9a-f]{32})"
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
+    re.A,
+)
+
+
+def _shortened(text: str, between: str, most: int) -> str:
+    """*text* up to *most* characters: its first and its last parts, none of them half a secret.
+
+    Of a part that is too long itself both ends stay, with its name: it may be a secret's.
+    """
+    if len(text) <= most:
+        return text
+    side = most // 2 - 32
+    begin = text[:side]
+    whole, _, half = begin.rpartition(between)
+    if whole and len(half) <= LONGEST:
+        begin = whole
+    end = text[-side:]
+    if between in end:
+        end = end.partition(between)[2]
+    elif between == "&":
+        name, equals, _ = text[text.rfind(between) + 1 :][:LONGEST].partition("=")
+        end = f"{name}={end}" if equals else end
+    return between.join((begin, f"[cut: {len(text)} characters]", end))
+
+
 def _closed(url: str) -> str:
     """*url* without what opens an account: in its path, and in the query behind such a path.
 
     >>> _closed("/reset/5f3a9c"), _closed("/verify/42/493027?next=/a"), _closed("/invite/new")
     ('/reset/[redacted:token]', '/verify/42/[redacted:token]?next=/a', '/invite/new')
     """
-    if _OPENING.search(url) is None:
-        return url
     path, mark, query = url.partition("?")
-    path = _OPENED.sub(_without_token, path)
-    return f"{path}?{_GIVEN.sub(_starred, query)}" if mark else path
+    if _OPENING.search(path) is not None:
+        path = _OPENED.sub(_without_token, path)
+    return f"{path}?{_without_grants(query, path)}" if mark else path
+
+
+def _without_grants(query: str, path: str) -> str:
+    """The *query* without what it brings to such a *path* as opens something."""
+    if _OPENING.search(path):
+        query = _GIVEN.sub(_starred, query)
+    return _GRANT.sub(_starred, query) if _CALLBACK.search(path) else query
 
 
 def _without_token(found: re.Match[str]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from tocsin.errors import SettingsError
 from tocsin.sdk.seen import Pairs
 
-__all__ = ["Proxies", "cookies", "read"]
+__all__ = ["Proxies", "cookies", "read", "said"]
 
 #: More lines than this, and longer values, are an attack on whoever reads them: of what comes
 #: behind the last of them only what matters is read.
@@ -44,12 +45,19 @@ class _Names(dict[Any, str]):
     Names come again with each request, and attackers must not fill the memory.
     """
 
+    def __init__(self, wanted: frozenset[str] | None = None) -> None:
+        """With *wanted*, nobody reads others."""
+        super().__init__()
+        self._wanted = wanted
+
     def __missing__(self, name: bytes | str) -> str:
         if isinstance(name, str):
             key = name.removeprefix("HTTP_").replace("_", "-").lower()
         else:
             key = name.decode("latin-1").lower()
-        if key in _UNREAD or key.startswith(("sec-", "access-control-")):
+        if self._wanted is not None:
+            key = key if key in self._wanted else ""
+        elif key in _UNREAD or key.startswith(("sec-", "access-control-")):
             key = ""
         if len(self) < 4_096 and len(name) < 64:
             self[name] = key
@@ -57,9 +65,19 @@ class _Names(dict[Any, str]):
 
 
 _NAMES = _Names()
+_OF_ANSWERS = _Names(frozenset({"content-type", "content-encoding", "location", "set-cookie"}))
 
 
-def read(pairs: Pairs) -> dict[str, str]:
+def said(pairs: Pairs) -> dict[str, str]:
+    """As :func:`read`, of an answer, of whose lines few matter.
+
+    >>> said([(b"server", b"a"), (b"x-request-id", b"7"), (b"content-type", b"text/plain")])
+    {'content-type': 'text/plain'}
+    """
+    return read(pairs, _OF_ANSWERS)
+
+
+def read(pairs: Pairs, names: Mapping[Any, str] = _NAMES) -> dict[str, str]:
     """Names and values of those that are read here.
 
     A name that stands twice has its values joined, as HTTP allows.
@@ -71,7 +89,7 @@ def read(pairs: Pairs) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for name, value in _bounded(pairs) if len(pairs) > MOST else pairs:
-        key = _NAMES[name]
+        key = names[name]
         if not key:
             continue
         if isinstance(value, str):

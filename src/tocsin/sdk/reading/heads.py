@@ -13,6 +13,7 @@ from msgspec import Struct
 from tocsin.sdk.options import Options
 from tocsin.sdk.reading import probes
 from tocsin.sdk.reading.clean import Cleaner
+from tocsin.sdk.reading.headers import MOST as MOST_LINES
 from tocsin.sdk.reading.headers import Proxies, read
 from tocsin.sdk.reading.tokens import Credentials, Hasher, presented
 from tocsin.sdk.seen import Pairs
@@ -73,25 +74,23 @@ class Heads:
 
     def _read(self, lines: Pairs, peer: str | None) -> Head:
         headers = read(lines)
-        brought = presented(headers)
+        brought = presented(headers, crowded=len(lines) > MOST_LINES)
         client = self._proxies.client(peer, headers)
+        agent, host, referer = map(headers.get, ("user-agent", "host", "referer"))
         columns = {
             "session": self._session(brought),
             "api_key": self._key(brought),
             "auth_method": brought.method,
             "client_ip": client,
             "peer_ip": peer if peer != client else None,
-            "user_agent": self._said(headers.get("user-agent")),
-            "authority": headers.get("host"),
-            "referer": self._clean.url(referer) if (referer := headers.get("referer")) else None,
+            "user_agent": self._clean.agent(agent) if agent else None,
+            "authority": self._clean.host(host) if host else None,
+            "referer": self._clean.url(referer) if referer else None,
         }
         known = {name: value for name, value in columns.items() if value is not None}
         options = self._options
-        probe = probes.of_headers(headers, options.probe_bytes // 2) if options.probe else None
+        probe = probes.of_headers(lines, options.probe_bytes // 2) if options.probe else None
         return Head(headers, brought, known, probe)
-
-    def _said(self, text: str | None) -> str | None:
-        return self._clean.text(text) if text else None
 
     def _session(self, brought: Credentials) -> str | None:
         if brought.method in ("session", "token") and brought.secret:

@@ -26,6 +26,10 @@ _VALUE = re.compile(
 )
 #: Letters and digits by turns, as in no word with a number behind it.
 _MIXED = re.compile(r"(?:[0-9]{1,8}[A-Za-z]{1,16}){3}")
+#: The same in a word that somebody made a password of.
+_DISGUISED = re.compile(
+    r"(?=\w{8})[A-Za-z]{0,16}[0-9]{1,4}[a-z][A-Za-z]{0,15}[0-9]{1,4}[A-Za-z0-9]*+"
+)
 
 
 class _Names(dict[str, str]):
@@ -45,6 +49,7 @@ def _is_name(name: str) -> bool:
         _NAME.fullmatch(name) is not None
         and _VALUE.search(name) is None
         and not (looks_random(name, 16) and _MIXED.search(name))
+        and _DISGUISED.fullmatch(name) is None
         and redact(name) == name
     )
 

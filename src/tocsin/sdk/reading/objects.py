@@ -14,10 +14,13 @@ from msgspec import Struct
 
 from tocsin.sdk.reading.shapes import Shape, Shapes
 
-__all__ = ["NOTHING", "Touched", "singular", "touched"]
+__all__ = ["FLAT", "NOTHING", "Touched", "singular", "touched"]
 
 #: Objects of one request that are noted.
 MOST = 100
+
+#: Types of values that hold no others.
+FLAT = frozenset({str, int, float, bool, type(None)})
 
 _PARAMETER = re.compile(r"\{[^{}/]*\}")
 _VERSION = re.compile(r"v[0-9]{1,3}(?:\.[0-9]+)?|api|rest|graphql|_", re.I)
@@ -58,17 +61,18 @@ def touched(
     kind = asked_for[-1][0] if asked_for else nouns.last
     if not success or answer is None:
         return Touched(kind, asked_for, _via(method, asked_for, listed=False))
-    elements = _elements(answer)
+    is_flat = type(answer) is dict and FLAT.issuperset(map(type, answer.values()))
+    elements = None if is_flat else _elements(answer)
     if elements is not None:
         listed = nouns.at_end or kind
         served, owners = _records(shapes, elements, listed)
         ids = tuple(dict.fromkeys((*asked_for, *served)))[:MOST]
         return Touched(listed, ids, _via(method, asked_for, listed=True), len(elements), owners)
-    body = _inner(answer)
+    body = answer if is_flat else _inner(answer)
     if body is None:
         return Touched(kind, asked_for, _via(method, asked_for, listed=False))
     found, owners = _record(shapes.of(body), body, kind)
-    if found is not None and all(found[1] != one for _, one in asked_for):
+    if found is not None and found[1] not in [one for _, one in asked_for]:
         asked_for = (*asked_for, found)
     records = 1 if asked_for else None
     return Touched(kind, asked_for, _via(method, asked_for, listed=False), records, owners)
@@ -114,6 +118,8 @@ def _nouns(route: str | None) -> _Nouns:
 
 
 def _plain(value: Any) -> str:
+    if type(value) is str:
+        return value[:256]
     return "" if value is None or isinstance(value, bool) else str(value)[:256]
 
 

@@ -12,30 +12,46 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import parse_qsl, unquote, unquote_plus
 
 from msgspec.structs import replace
 
 from tocsin.event.kinds import Kind
 from tocsin.event.model import Event
-from tocsin.event.redact import redact_value
+from tocsin.event.redact import redact, redact_value
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.noted import Noted
 from tocsin.sdk.options import Options
 from tocsin.sdk.quoted import without_values
 from tocsin.sdk.reading import bodies, probes, verdicts
 from tocsin.sdk.reading.classes import classes
-from tocsin.sdk.reading.clean import Cleaner
+from tocsin.sdk.reading.clean import Cleaner, is_plain_id
 from tocsin.sdk.reading.graphql import shape_of
-from tocsin.sdk.reading.headers import read
+from tocsin.sdk.reading.headers import said
 from tocsin.sdk.reading.heads import Head, Heads
-from tocsin.sdk.reading.logins import Answer, Login, Logins, given
-from tocsin.sdk.reading.names import NAMES, named
-from tocsin.sdk.reading.objects import NOTHING, Touched, touched
+from tocsin.sdk.reading.logins import (
+    Answer,
+    Bearer,
+    Given,
+    Login,
+    Logins,
+    given,
+    given_in_query,
+)
+from tocsin.sdk.reading.names import named
+from tocsin.sdk.reading.objects import FLAT, NOTHING, Touched, touched
 from tocsin.sdk.reading.people import NOBODY, People, Person
 from tocsin.sdk.reading.shapes import Shapes
-from tocsin.sdk.reading.tokens import NOTHING as NO_CREDENTIALS
-from tocsin.sdk.reading.tokens import Credentials, Hasher, Recent, in_query
+from tocsin.sdk.reading.tokens import (
+    NO_KEYS,
+    Credentials,
+    Hasher,
+    Recent,
+    is_alone,
+    keys_of,
+    plain,
+    with_query,
+)
 from tocsin.sdk.reading.verdicts import Verdict
 from tocsin.sdk.reading.words import DISCRETE, PEOPLE, TELLING
 from tocsin.sdk.seen import Seen
@@ -51,6 +67,8 @@ SEARCHED_THEN = 16  # one in so many
 #: Routes of which is remembered how often they were searched, and characters of one.
 MOST_ROUTES = 1_000
 LONGEST_ROUTE = 256
+
+_REQUEST = Kind.REQUEST
 
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json", re.I)
 _FORM = re.compile(r"application/x-www-form-urlencoded", re.I)
@@ -87,7 +105,9 @@ class Reader:
             value = getattr(event, name)
             if value:
                 plain = without_values(value) if name in _WORDS else value
-                changes[name] = self._clean.text(plain)
+                changes[name] = _CLEANED.get(name, Cleaner.text)(self._clean, plain)
+        if event.request_id:
+            changes["request_id"] = self._request_id(event.request_id)
         for name in ("session", "api_key"):
             value = getattr(event, name)
             if value and not _HASHED.fullmatch(value):
@@ -113,77 +133,112 @@ class Reader:
 
     def _read(self, seen: Seen) -> list[Noted]:
         head = self._heads.of(seen.headers, seen.peer)
-        headers, out = head.headers, read(seen.out_headers)
+        out = said(seen.out_headers)
         brought = head.brought
-        if brought is NO_CREDENTIALS and seen.query:
-            brought = in_query(seen.query)
-        asked, files = _asked(seen, headers) if seen.body_in else (None, [])
+        keys = keys_of(seen.query) if seen.query else NO_KEYS
+        if keys.credential or keys.login:
+            brought = with_query(brought, seen.query, keys)
+        asked, files = _asked(seen, head.headers) if seen.body_in else (None, [])
         given_out: Sequence[bytes] = ()
         answer = None
         if seen.body_out:
             given_out, cut_out = bodies.unpacked(seen.body_out, out.get("content-encoding"))
             answer = bodies.json(given_out, cut=seen.cut_out or cut_out) if given_out else None
-        verdict = self._verdict(seen, brought, answer)
+        verdict = self._verdict(seen, brought, asked, answer)
         route = seen.route or seen.path[:LONGEST_ROUTE]
         door = f"{seen.method} {route}" if seen.routed is not False else None
-        login = self._login(seen, door, brought, asked, answer, given_out, verdict, out)
+        login = None
+        if (
+            asked is not None
+            or keys.login
+            or seen.context.login is not None
+            or brought.method == "basic"
+            or verdict.outcome == "failure"
+        ):
+            login = self._login(seen, door, brought, asked, answer, given_out, verdict, out)
         if login is not None:
             verdict = _of_login(verdict, login, seen.context.login is not None)
-        person = self._person(seen, door, brought, verdict, login)
+        person = self._person(seen, door, brought, asked, verdict, login)
         objects = self._objects(seen, answer, verdict)
         facts = self._facts(seen, head, brought, person, login)
         tags = _tags(seen, brought, person, objects, verdict)
-        columns: dict[str, Any] = {
-            **facts,
-            "outcome": verdict.outcome,
-            "outcome_source": verdict.source,
-            "reason": verdict.reason,
-            "severity": _severity(seen, verdict),
-            "duration_ns": seen.duration_ns,
-            "error_type": seen.failure.type if seen.failure else None,
-            "bytes_in": seen.bytes_in,
-            "bytes_out": seen.bytes_out,
-            "records_out": objects.records,
-            "content_type": _media_type(out.get("content-type")),
-            "object_type": objects.type,
-            "objects": self._hashed(objects) if objects.ids else None,
-            "via": objects.via if objects.ids or objects.records is not None else None,
-            "fields_in": (tuple(bodies.keys(asked, MOST_KEYS)) or None) if asked else None,
-            "fields_out": self._telling(answer) if answer is not None else None,
-            "sensitive": self._sensitive(seen, route, given_out) if given_out else None,
-            "tags": tuple(tags) or None,
-            "attributes": _attributes(seen, brought, verdict, asked),
-        }
-        # To make an event of few columns is quicker than of many that are None.
-        known = {name: value for name, value in columns.items() if value is not None}
-        request = Event(kind=Kind.REQUEST, **known)
-        apart = self._apart(seen, facts, verdict, login, files)
-        if said := seen.context.said:  # the application has told it itself, and knows better
-            apart = [event for event in apart if event.kind not in said]
+        apart: list[Event] = []
+        if login is not None or files or verdict.outcome == "failure" or seen.failure is not None:
+            apart = self._apart(seen, facts, verdict, login, files)
+        if told := seen.context.said:  # the application has told it itself, and knows better
+            apart = [event for event in apart if event.kind not in told]
         if not apart and self._is_left_out(seen, verdict, tags):
             return []
-        probe = self._probe(asked, head) if asked is not None or head.probe else None
+        columns = self._columns(seen, facts, verdict, objects)
+        if kind := out.get("content-type"):
+            columns["content_type"] = _media_type(kind)
+        if asked:
+            columns["fields_in"] = tuple(bodies.keys(asked, MOST_KEYS)) or None
+        if answer is not None:
+            columns["fields_out"] = self._telling(answer)
+        if given_out:
+            columns["sensitive"] = self._sensitive(seen, route, given_out)
+        if tags:
+            columns["tags"] = tuple(tags)
+        if attributes := _attributes(seen, brought, verdict, asked):
+            columns["attributes"] = attributes
+        request = Event(**columns)
+        probe = self._probe(seen, asked, files, head) if seen.body_in or head.probe else None
         if self._options.personal:
             request, apart = self._personal(request), [self._personal(one) for one in apart]
-        return [Noted(request, probe), *map(Noted, apart)]
+        found = [Noted(request, probe)]
+        return [*found, *map(Noted, apart)] if apart else found
 
-    def _verdict(self, seen: Seen, brought: Credentials, answer: Any) -> Verdict:
+    def _columns(
+        self, seen: Seen, columns: dict[str, Any], verdict: Verdict, objects: Touched
+    ) -> dict[str, Any]:
+        """*columns*, which are the request's own from here on, with what came of it.
+
+        To make an event of few columns is quicker than of many that are None.
+        """
+        columns["kind"] = _REQUEST
+        columns["outcome"], reason, columns["outcome_source"] = verdict[:3]
+        columns["severity"] = _severity(seen, verdict)
+        columns["duration_ns"] = seen.duration_ns
+        columns["bytes_in"] = seen.bytes_in
+        columns["bytes_out"] = seen.bytes_out
+        if reason is not None:
+            columns["reason"] = reason
+        if seen.failure is not None:
+            columns["error_type"] = seen.failure.type
+        if objects.type is not None:
+            columns["object_type"] = objects.type
+        if objects.ids:
+            columns["objects"] = self._hashed(objects)
+            columns["via"] = objects.via
+        if objects.records is not None:
+            columns["records_out"] = objects.records
+            columns["via"] = objects.via
+        return columns
+
+    def _verdict(self, seen: Seen, brought: Credentials, asked: Any, answer: Any) -> Verdict:
         """What came of it, by the highest authority that says something."""
-        status = verdicts.refusal(seen.status, answer)
-        told = verdicts.by_failure(seen.failure, seen.status)
+        refused = seen.status >= 400
+        status = (
+            verdicts.refusal(seen.status, answer) if refused else verdicts.by_status(seen.status)
+        )
+        told = verdicts.UNTOLD
+        if seen.failure is not None:
+            told = verdicts.by_failure(seen.failure, seen.status)
         if told.outcome is None and answer is not None:
             told = verdicts.by_body(answer, self._shapes)
             # Friendly words do not overrule a refusal by status.
-            if told.outcome == "success" and status.outcome == "failure":
+            if refused and told.outcome == "success":
                 told = verdicts.UNTOLD
         if told.outcome is None:
             told = status
         if told.outcome == "failure":
-            if told.words and told.reason and _echoed(seen, told.reason):
-                told = told._replace(reason=None, words=None)
-                status = verdicts.by_status(seen.status)
+            if told.words and told.reason:
+                told = verdicts.without(told, _own_texts(seen, asked))
             told = told._replace(reason=told.reason or status.reason)
-        return _unauthenticated(seen, brought, told) if seen.status == 401 else told
+            if seen.status == 401:
+                told = _unauthenticated(seen, brought, told)
+        return told
 
     def _login(
         self,
@@ -196,66 +251,92 @@ class Reader:
         verdict: Verdict,
         out: Mapping[str, str],
     ) -> Login | None:
-        if brought.method == "basic":
-            return self._basic_login(seen, door, brought, verdict)
-        asked_for = given(asked) if asked is not None else None
         told = seen.context.login
+        given_in = _given_anywhere(seen, asked, brought)
         login: Login | None = None
         if told is not None:
-            login = self._logins.told(*told, asked_for)
-        elif asked_for is not None and seen.status:
+            login = self._logins.told(*told, given_in or _given_by_basic(brought))
+        elif given_in is not None and seen.status:
             text = "" if answer is not None else b"".join(given_out).decode("utf-8", "replace")
             location, cookies = out.get("location", ""), out.get("set-cookie", "")
             seen_answer = Answer(seen.status, answer, text, cookies, location)
-            own = _texts_of(seen, asked, brought)
             login = self._logins.judge(
-                seen.route or seen.path, seen, asked_for, verdict, seen_answer, own
+                seen.route or seen.path,
+                seen,
+                given_in,
+                verdict,
+                seen_answer,
+                _texts_of(seen, asked, brought),
+                self._bearer(seen, brought, given_in),
             )
+        elif seen.cut_in or (seen.body_in and (asked is None or _is_partly_read(asked))):
+            login = self._logins.unread(seen.route or seen.path, seen, verdict)
+        if login is None and brought.method == "basic":
+            login = self._basic_login(seen, door, brought, asked, verdict)
         if login is not None and login.success:
             self._people.issued(login)
         return login
 
+    def _bearer(self, seen: Seen, brought: Credentials, given_in: Given) -> Bearer:
+        """Who asks to be let in, as far as it is known beforehand."""
+        told = seen.context.user or _principal(seen)
+        names = {name.lower() for _, name in given_in.names}
+        known = self._people.known(brought)
+        is_another = told is not None and told.strip().lower() not in names
+        no_secret = brought.secret is None
+        nothing = no_secret and not brought.odd
+        return Bearer(
+            told,
+            (is_another and not nothing) or known is not NOBODY,
+            frozenset(name.lower() for name in known.names),
+            nothing,
+            no_secret,
+        )
+
     def _basic_login(
-        self, seen: Seen, door: str | None, brought: Credentials, verdict: Verdict
+        self, seen: Seen, door: str | None, brought: Credentials, asked: Any, verdict: Verdict
     ) -> Login | None:
         """Basic authentication comes with each request: its first success is the login.
 
-        If it was one: whoever is let in anyway may bring any name.
+        If it was one: whoever is let in anyway, or by something else, may bring any name.
         """
         if brought.name is None or brought.secret is None:
             return None
-        mark = self._hasher.secret(brought.secret)
         if seen.status == 401:
-            new = self._basic.get(f"failed {brought.name}") != mark
-            self._basic.put(f"failed {brought.name}", mark)
-            return Login(False, brought.name, new)
-        told = seen.user[0] if isinstance(seen.user, tuple) else seen.user
-        believed = brought.name in (told, seen.context.user) or self._people.guards(door)
+            return self._logins.told(False, brought.name, _given_by_basic(brought))
+        mark = self._hasher.secret(brought.secret)
+        told = [plain(name) for name in (_principal(seen), seen.context.user) if name]
+        believed = brought.name in told or (self._people.guards(door) and is_alone(brought, asked))
         if verdict.outcome != "success" or not believed or self._basic.get(brought.name) == mark:
             return None
         self._basic.put(brought.name, mark)
-        return Login(True, brought.name, None)
+        return self._logins.told(True, brought.name, None)
 
     def _person(
         self,
         seen: Seen,
         door: str | None,
         brought: Credentials,
+        asked: Any,
         verdict: Verdict,
         login: Login | None,
     ) -> Person:
         """Who the application says, or shows, that it is."""
-        shown = self._people.accepted(door, brought, verdict)
+        shown = self._people.accepted(door, brought, verdict, asked)
         context = seen.context
         told = seen.user if isinstance(seen.user, tuple) else (seen.user, None, None)
         name = context.user or told[0]
-        if name is None and login is not None and login.success and login.account:
+        if name is None and login is not None and login.success:
+            if login.account is None:  # somebody who is not who the credentials say, perhaps
+                return NOBODY
             return Person(login.account, (login.account, *login.names))
         if name is None and shown is NOBODY:
             if context.role is None and context.tenant is None:
                 return NOBODY
             return Person(None, (), context.role, context.tenant)
         claims = brought.claims.names if brought.claims is not None and name is not None else ()
+        if name not in claims:  # a token that the application did not go by
+            claims = ()
         return Person(
             name or shown.name,
             tuple(dict.fromkeys(n for n in (name, *shown.names, *claims) if n)),
@@ -276,22 +357,25 @@ class Reader:
     def _facts(
         self, seen: Seen, head: Head, brought: Credentials, person: Person, login: Login | None
     ) -> dict[str, Any]:
-        """What all events of the request say alike; some of it None."""
+        """What all events of the request say alike."""
         context, clean = seen.context, self._clean
-        facts = {
-            **head.columns,
-            "time": seen.began,
-            "service": seen.service,
-            "method": seen.method,
-            "scheme": seen.scheme,
-            "route": seen.route,
-            "path": clean.path(seen.path),
-            "http_version": seen.http_version or None,
-            "status": seen.status or None,
-            "trace_id": context.trace_id,
-            "span_id": context.span_id,
-            "request_id": context.request_id,
-        }
+        facts = head.columns.copy()
+        facts["time"] = seen.began
+        facts["method"] = seen.method
+        facts["scheme"] = seen.scheme
+        facts["path"] = clean.path(seen.path)
+        facts["trace_id"] = context.trace_id
+        facts["request_id"] = self._request_id(context.request_id)
+        if seen.service is not None:
+            facts["service"] = seen.service
+        if seen.route is not None:
+            facts["route"] = seen.route
+        if seen.http_version:
+            facts["http_version"] = seen.http_version
+        if seen.status:
+            facts["status"] = seen.status
+        if context.span_id is not None:
+            facts["span_id"] = context.span_id
         if query := seen.query:
             facts["query"] = (
                 clean.query(query.decode("utf-8", "backslashreplace"), seen.path) or None
@@ -300,8 +384,8 @@ class Reader:
             facts["client_port"] = seen.peer[1]
         name = person.name
         claimed = brought.claims.subject if brought.claims is not None else brought.name
-        if login is not None and not login.success:
-            claimed = login.account or claimed
+        if login is not None and login.claimed and login.claimed != name:
+            claimed = login.claimed
         if claimed and claimed != name:
             facts["claimed_user"] = clean.text(claimed)
         if person is not NOBODY:
@@ -319,6 +403,10 @@ class Reader:
         if context.auth_method:
             facts["auth_method"] = clean.text(context.auth_method)
         return facts
+
+    def _request_id(self, given: str) -> str:
+        """The id of a request; in place of one that holds a secret, always the same of our own."""
+        return given if is_plain_id(given) else self._hasher.secret(given)
 
     def _unread(self, seen: Seen) -> Event:
         """The least that is known of a request."""
@@ -339,7 +427,7 @@ class Reader:
             status=seen.status or None,
             bytes_in=seen.bytes_in,
             bytes_out=seen.bytes_out,
-            request_id=seen.context.request_id,
+            request_id=self._request_id(seen.context.request_id),
             tags=("unreadable",),
         )
         return self._personal(event) if self._options.personal else event
@@ -366,15 +454,18 @@ class Reader:
 
     def _telling(self, answer: Any) -> tuple[str, ...] | None:
         """Keys of the answer whose presence matters."""
-        if type(answer) is dict and _PLAIN_TYPES.issuperset(map(type, answer.values())):
-            telling = self._shapes.of(answer).telling[:MOST_KEYS]
-            return tuple(map(NAMES.__getitem__, telling)) or None
+        if type(answer) is dict and FLAT.issuperset(map(type, answer.values())):
+            return self._shapes.of(answer).told
         return tuple(bodies.keys(answer, MOST_KEYS, TELLING)) or None
 
-    def _probe(self, asked: Any, head: Head) -> dict[str, str] | None:
+    def _probe(self, seen: Seen, asked: Any, files: list[str], head: Head) -> dict[str, str] | None:
         found: dict[str, str] = {}
-        if asked is not None and self._options.probe:
-            body = probes.of_body(asked, self._options.probe_bytes)
+        if seen.body_in and self._options.probe:
+            most = self._options.probe_bytes
+            if asked is None and not files:
+                body = probes.of_text(seen.body_in, most)
+            else:
+                body = probes.of_body(asked, most, files)
             if body:
                 found["probe_body"] = body
         if head.probe:
@@ -395,7 +486,7 @@ class Reader:
         found: list[Event] = []
         failed = verdict.outcome == "failure"
         why: dict[str, Any] = {"outcome": verdict.outcome, "outcome_source": verdict.source}
-        if login is not None:
+        if login is not None and login.success is not None:
             found.append(self._login_event(facts, why, verdict, login))
         elif failed and (seen.status in (401, 403) or verdict.reason in _DENIALS):
             found.append(Event(kind=Kind.AUTHZ_FAIL, reason=verdict.reason, **why, **facts))
@@ -458,7 +549,7 @@ class Reader:
             error_type=failure.type[:256],
             error_message=self._clean.text(without_values(failure.message[:2048])) or None,
             error_stack=self._clean.text(failure.stack[:16_384]) or None,
-            attributes={"error_id": seen.context.request_id},
+            attributes={"error_id": facts["request_id"]},
             **why,
             **facts,
         )
@@ -480,22 +571,65 @@ class Reader:
         return replace(event, **changes) if changes else event
 
 
-def _echoed(seen: Seen, reason: str) -> bool:
-    """Whether the words that give *reason* may be the client's own, sent back.
-
-    Whoever asks for ``/product/invalid token`` and is told that there is none was refused nothing.
-    """
-    own = unquote_plus(f"{seen.path} {seen.query.decode('utf-8', 'replace')}"[:4096])
-    given = b" ".join(seen.body_in)[:4096].decode("utf-8", "replace")
-    return verdicts.speaks_of(reason, own) or verdicts.speaks_of(reason, given)
+def _own_texts(seen: Seen, asked: Any) -> list[str]:
+    """The values in a request that an answer may quote."""
+    texts = [unquote(part) for part in seen.path[:4096].split("/")] + _in_query(seen)
+    for path, _, value in bodies.leaves(asked):
+        texts += [path, value] if isinstance(value, str) else [path]
+    if asked is None and seen.body_in:
+        texts.append(b" ".join(seen.body_in)[:4096].decode("utf-8", "replace"))
+    return texts
 
 
 def _texts_of(seen: Seen, asked: Any, brought: Credentials) -> list[str]:
     """What the client sent itself, which an answer may hand back."""
     texts = [value for _, _, value in bodies.leaves(asked) if isinstance(value, str)]
     texts.append(unquote_plus(f"{seen.path} {seen.query.decode('utf-8', 'replace')}"))
-    texts += [brought.secret] if brought.secret else []
-    return texts
+    texts += [brought.secret, *brought.others] if brought.secret else []
+    return texts + _in_query(seen)
+
+
+def _in_query(seen: Seen) -> list[str]:
+    """The names and the values in the query."""
+    if not seen.query:
+        return []
+    query = seen.query[:4096].decode("utf-8", "replace")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=256)
+    except ValueError:
+        return [unquote_plus(query)]
+    return [text for pair in pairs for text in pair]
+
+
+def _principal(seen: Seen) -> str | None:
+    """Whom the framework says it is."""
+    told: str | None = seen.user[0] if isinstance(seen.user, tuple) else seen.user
+    return told
+
+
+def _is_partly_read(asked: Any) -> bool:
+    """Whether values of the body were too long to be looked at."""
+    return type(asked) is dict and None in asked.values()
+
+
+def _given_anywhere(seen: Seen, asked: Any, brought: Credentials) -> Given | None:
+    """What a request brings to log in with, in its body, its query, and beside them its header.
+
+    The application may go by any of them.
+    """
+    found = given(asked) if asked is not None else None
+    if seen.query and (in_query := given_in_query(seen.query, seen.route or seen.path)) is not None:
+        found = in_query if found is None else found.beside(in_query)
+    if found is None or found.grant == "password":
+        return found
+    return found.beside(_given_by_basic(brought))
+
+
+def _given_by_basic(brought: Credentials) -> Given | None:
+    if brought.method != "basic" or brought.name is None or brought.secret is None:
+        return None
+    secret = brought.secret.partition(":")[2]
+    return Given((("username", brought.name),), (secret,))
 
 
 def _unauthenticated(seen: Seen, brought: Credentials, told: Verdict) -> Verdict:
@@ -511,8 +645,16 @@ def _unauthenticated(seen: Seen, brought: Credentials, told: Verdict) -> Verdict
 #: Columns of an event made by the application that may hold a secret.
 _TEXTS = (
     "message reason error_message error_stack user claimed_user path query referer user_agent "
-    "db_statement db_user raw"
+    "authority db_statement db_user raw"
 ).split()
+#: Those of them that are cleaned as what they are.
+_CLEANED: dict[str, Callable[[Cleaner, str], str]] = {
+    "path": Cleaner.path,
+    "query": Cleaner.query,
+    "referer": Cleaner.url,
+    "user_agent": Cleaner.agent,
+    "authority": Cleaner.host,
+}
 #: Those of them in which somebody may have put the words of an exception.
 _WORDS = frozenset({"message", "reason", "error_message"})
 _HASHED = re.compile("h:[0-9a-f]{32}")
@@ -548,13 +690,12 @@ def _of_login(verdict: Verdict, login: Login, told: bool) -> Verdict:
         return Verdict("failure", login.reason, "framework")
     if verdict.source != "status":
         return verdict
+    if login.success is None:
+        return verdict._replace(outcome="unknown", source="login_profile")
     if login.success:
         return verdict._replace(outcome="success", source="login_profile")
     reason = verdict.reason or login.reason
     return verdict._replace(outcome="failure", reason=reason, source="login_profile")
-
-
-_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
 def _tags(
@@ -562,7 +703,7 @@ def _tags(
 ) -> list[str]:
     """Verdicts of this sensor."""
     found: list[str] = []
-    if verdict.outcome == "failure" and 200 <= seen.status < 400:
+    if 200 <= seen.status < 400 and verdict.outcome == "failure":
         found.append("posture.error_as_success")
     if seen.gone:
         found.append("client_gone")
@@ -612,19 +753,22 @@ def _media_type(content_type: str | None) -> str | None:
     return content_type.partition(";")[0].strip()[:128] or None if content_type else None
 
 
-def _attributes(
-    seen: Seen, brought: Credentials, verdict: Verdict, asked: Any
-) -> dict[str, Any] | None:
+def _attributes(seen: Seen, brought: Credentials, verdict: Verdict, asked: Any) -> dict[str, Any]:
     """What there is no column for."""
     more = seen.context.more
     found: dict[str, Any] = redact_value(more) if more else {}
     if brought.claims is not None and brought.claims.algorithm:
-        found["jwt_alg"] = brought.claims.algorithm
+        algorithm = brought.claims.algorithm  # whatever the client wrote there
+        is_name = _ALGORITHM.fullmatch(algorithm) and redact(algorithm) == algorithm
+        found["jwt_alg"] = algorithm if is_name else "other"
     if verdict.words:
         found["template"] = _template(verdict.words)
     if asked is not None and (question := shape_of(asked)) is not None:
         found.update(question)
-    return found or None
+    return found
+
+
+_ALGORITHM = re.compile(r"[A-Za-z0-9_-]{1,16}", re.A)
 
 
 def _template(words: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from tocsin.sdk.reading.names import NAMES
 from tocsin.sdk.reading.tokens import Recent
 from tocsin.sdk.reading.words import (
     ENVELOPE,
@@ -26,6 +27,8 @@ __all__ = ["NO_SHAPE", "Shape", "Shapes"]
 MOST = 2_048
 BYTES = 4 << 20
 LONGEST = 65_536
+#: Keys of an answer that are told of.
+MOST_TOLD = 64
 #: What a key takes beside its characters, about.
 _KEY = 200
 #: Keys of one object that are looked at.
@@ -38,7 +41,7 @@ _OWNERS = frozenset(OWNERS)
 class Shape(Struct, frozen=True):
     """The keys of an object that mean something here."""
 
-    telling: tuple[str, ...] = ()  #: whose presence matters
+    told: tuple[str, ...] | None = None  #: whose presence matters, as they may leave
     flags: tuple[str, ...] = ()  #: that tell an outcome by a boolean
     errors: tuple[str, ...] = ()  #: by being there
     numbers: tuple[str, ...] = ()  #: by a number of HTTP's
@@ -61,9 +64,13 @@ class Shapes:
     def __init__(self) -> None:
         self._known: Recent = Recent(MOST)
         self._held = 0  # bytes of all that was put there since it was empty
+        self._last: Any = None  # an answer's shape is asked for several times in a row
+        self._last_shape = NO_SHAPE
 
     def of(self, value: Any) -> Shape:
         """The shape of *value*; an empty one for what is no object."""
+        if value is self._last:
+            return self._last_shape
         if type(value) is not dict:
             return NO_SHAPE
         keys = tuple(value)
@@ -71,6 +78,7 @@ class Shapes:
         if shape is None:
             shape = _read(keys[:WIDEST])
             self._remember(keys, shape)
+        self._last, self._last_shape = value, shape
         return shape
 
     def _remember(self, keys: tuple[str, ...], shape: Shape) -> None:
@@ -93,7 +101,7 @@ def _read(keys: tuple[str, ...]) -> Shape:
         return tuple(small[word] for word in words if word in small)
 
     return Shape(
-        tuple(key for fold, key in plain if fold in TELLING),
+        tuple(NAMES[key] for fold, key in plain if fold in TELLING)[:MOST_TOLD] or None,
         among(FLAGS),
         among(ERRORS),
         among(NUMBERS),

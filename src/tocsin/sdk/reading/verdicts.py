@@ -7,7 +7,8 @@ overruled by friendly words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tocsin.sdk.reading.shapes import Shape, Shapes
@@ -23,7 +24,7 @@ __all__ = [
     "reason_of",
     "refusal",
     "said_in",
-    "speaks_of",
+    "without",
 ]
 
 
@@ -34,7 +35,12 @@ class Verdict(NamedTuple):
     reason: str | None = None  #: class of failure; see the column ``reason``
     source: str | None = None  #: event, framework, body, login_profile, status
     words: str | None = None  #: what the answer said, for its template; never kept
+    own: bool = True  #: nothing of these words is the client's, sent back
 
+
+#: Characters of a text that an answer may quote, at least, and such texts.
+SHORTEST = 4
+MOST_QUOTED = 16
 
 UNTOLD = Verdict()
 _TOLD_SUCCESS = Verdict("success", None, "body")
@@ -78,7 +84,7 @@ def by_body(body: Any, shapes: Shapes) -> Verdict:
     >>> by_body({"data": None, "errors": [{"message": "Not authorized to read it"}]}, Shapes())[:2]
     ('failure', 'forbidden')
     >>> by_body({"status": "shipped", "items": []}, Shapes())
-    Verdict(outcome=None, reason=None, source=None, words=None)
+    Verdict(outcome=None, reason=None, source=None, words=None, own=True)
     >>> by_body({"id": 7, "status": "failed"}, Shapes()).outcome is None  # an order's state
     True
     """
@@ -122,7 +128,7 @@ def _outcome(body: Mapping[str, Any], shape: Shape) -> str | None:
         return "failure" if _is_error(body.get("error")) else "success"
     for key in shape.content:
         if not _is_empty(body[key]):  # it is about a thing
-            return "success" if any(_flag(key, body[key]) for key in shape.flags) else None
+            return "success" if _is_flagged(body, shape) else None
     for key in shape.flags:
         if (flag := _flag(key, body[key])) is not None:
             return "success" if flag else "failure"
@@ -136,6 +142,10 @@ def _outcome(body: Mapping[str, Any], shape: Shape) -> str | None:
         if (said := _said(body[key])) is not None:
             return said
     return None
+
+
+def _is_flagged(body: Mapping[str, Any], shape: Shape) -> bool:
+    return True in [_flag(key, body[key]) for key in shape.flags]
 
 
 def _is_empty(value: Any) -> bool:
@@ -242,7 +252,31 @@ def reason_of(words: str) -> str | None:
     return next((reason for reason, pattern in REASONS if pattern.search(text)), None)
 
 
-def speaks_of(reason: str, text: str) -> bool:
+def without(told: Verdict, texts: Iterable[str]) -> Verdict:
+    """*told*, for the reason that its words give without *texts*, which the client sent.
+
+    Whoever asks for ``/product/invalid token`` and is told that there is none was refused nothing.
+    Whoever sends the very words of a refusal was refused all the same; but nothing is learned of
+    it.
+
+    >>> told = Verdict("failure", "bad_token", "body", "Invalid token not found")
+    >>> without(told, ["invalid token"])[1:]
+    ('not_found', 'body', '? not found', False)
+    >>> without(Verdict("failure", "forbidden", "body", "forbidden"), ["forbidden"])[1:]
+    ('forbidden', 'body', 'forbidden', False)
+    """
+    words, sent = told.words or "", {text.strip().lower() for text in texts}
+    said = words.lower()
+    quoted = [text for text in sent if len(text) >= SHORTEST and text in said]
+    for text in sorted(quoted, key=len)[: -MOST_QUOTED - 1 : -1]:
+        words = re.sub(rf"(?<!\w){re.escape(text)}(?!\w)", "?", words, flags=re.I)
+    if words != told.words and (reason := reason_of(words)) is not None:
+        return told._replace(reason=reason, words=words, own=False)
+    mine = " ".join(sent)[:4096]
+    return told._replace(own=words == told.words and not _speaks_of(told.reason, mine))
+
+
+def _speaks_of(reason: str | None, text: str) -> bool:
     """Whether *text* has words for this class of failure."""
     plain = text.replace("_", " ")
     return any(name == reason and pattern.search(plain) for name, pattern in REASONS)

@@ -17,6 +17,8 @@ __all__ = [
     "IDENTITIES",
     "LOGIN_ROUTE",
     "NUMBERS",
+    "ORDINARY_COOKIE",
+    "ORDINARY_HEADER",
     "OTHER_ROUTE",
     "OWNERS",
     "PEOPLE",
@@ -74,6 +76,7 @@ REASONS = _table(
     ("unknown_user", rf"\b(?:no|unknown|find)\b.{{0,20}}\b{_ACCOUNT}\b"),
     ("bad_credentials", rf"{_PASSWORD}s?\b.{{0,40}}(?:incorrect|invalid|wrong|not correct|mismatch|not match|n.t match|bad\b|fail|denied)"),
     ("bad_credentials", rf"(?:incorrect|invalid|wrong|bad|failed).{{0,30}}(?:{_PASSWORD}|login|code\b)|(?:authentication|login) (?:failed|failure)"),
+    ("not_found", r"\bmethod\b.{0,20}not (?:allowed|supported)"),
     ("forbidden", r"forbidden|permission|not (?:allowed|authori[sz]ed|permitted)|unauthori[sz]ed|access (?:is )?denied|only admin|admins? only|insufficient|not the owner|privileg"),
     ("forbidden", r"must be (?:logged|signed) in|log ?in (?:first|required|to)|authentication (?:is )?required|not authenticated"),
     ("conflict", r"already (?:exist|registered|taken|in use|used)|duplicate|conflict|is taken"),
@@ -89,8 +92,8 @@ FAILURES = _table(
     ("expired_token", r"expired"),
     ("bad_token", r"invalidtoken|decodeerror|jwt|invalidsignature|csrf|badsignature|noauthorization|revokedtoken"),
     ("bad_credentials", r"authenticationfailed|notauthenticated|unauthori[sz]ed|notauthori[sz]ed|loginrequired"),
-    ("forbidden", r"permission|forbidden|notallowed|disallowedhost"),
-    ("not_found", r"notfound|http404|doesnotexist|noresultfound|noreversematch"),
+    ("forbidden", r"permission|forbidden|(?<!method)notallowed|disallowedhost"),
+    ("not_found", r"notfound|methodnotallowed|http404|doesnotexist|noresultfound|noreversematch"),
     ("conflict", r"conflict|integrityerror|uniqueviolation|alreadyexists"),
     ("validation", r"validation|unprocessable|badrequest|parseerror|invalidparam|extraparam|nonconforming|multipart|suspicious|unsupportedmediatype"),
     ("upstream", r"timeout|connectionerror|connecterror|operationalerror|badgateway|serviceunavailable"),
@@ -158,6 +161,18 @@ OTHER_ROUTE = re.compile(
 #: Names of cookies that carry a session.
 SESSION_COOKIE = re.compile(
     r"^(?:__host-|__secure-)?(?:.{0,24}[-_.])?(?:session|sessid|sessionid|sid|auth|token|jwt|access[-_]?token|connect\.sid|jsessionid|phpsessid|remember(?:_me|_token)?)$|session",
+    re.I,
+)
+
+#: Headers and cookies that hold no credential whatever their value.
+ORDINARY_HEADER = re.compile(
+    r"(?:content-(?:type|encoding|md5)|host|user-agent|referer|forwarded|digest|prefer|save-data|dpr|downlink|ect|rtt|viewport-width|device-memory|proxy-connection|max-forwards|sentry-trace|sentry-release|newrelic|x-newrelic-id|(?:x-)?idempotency-key"
+    r"|x-(?:forwarded-.*|real-ip|client-ip|requested-with|request-id|correlation-id|trace-id|request-start|queue-start|scheme|original-.*|amzn-trace-id|cloud-trace-context|b3-.*|datadog-.*|envoy-.*|http-method-override|method-override|inertia.*|powered-by|(?:app|client|api)-(?:version|platform|language)|platform|locale|timezone|time-zone)"
+    r"|(?:x-)?[cx]srf-?token|true-client-ip|cf-(?:ray|connecting-ip|ipcountry|visitor|ew-via|warp-tag-id)|cdn-loop|hx-.*|b3|uber-trace-id|elastic-apm-traceparent|http2-settings)$",
+    re.I,
+)
+ORDINARY_COOKIE = re.compile(
+    r"^(?:_ga|_gid|_gat|_gcl|_fbp|_fbc|_hj|_pk_|_clck|_clsk|_uet|__utm|__cf|_cfuvid|cf_|awsalb|ajs_anonymous|amp_|mp_|optimizely|intercom-id|messages$|django_language|flash$)|[cx]srf|consent|theme|lang|locale|time-?zone",
     re.I,
 )
 

@@ -124,7 +124,7 @@ def _of_record(record: logging.LogRecord) -> Event:
         fields = {**record.msg, **extra}
         fields.setdefault("exc_info", record.exc_info)
         return _of_fields(fields, record.levelno, record.name, time_ns=time_ns)
-    said = _apart(_message(record))
+    said = _apart(_message(record), record.msg)
     if record.exc_info:
         said["error"] = record.exc_info[1]
     return _event(said, extra, record.levelno, record.name, time_ns)
@@ -135,9 +135,7 @@ def _message(record: logging.LogRecord) -> Any:
     if isinstance(record.msg, BaseException):
         return record.msg
     try:
-        if isinstance(arguments, tuple) and any(isinstance(a, BaseException) for a in arguments):
-            return str(record.msg) % _told(arguments)
-        return record.getMessage()
+        return str(record.msg) % _told(arguments) if arguments else record.getMessage()
     except Exception as error:  # noqa: BLE001  arguments that do not fit, or that cannot be told
         harmless.mishap(error)
         return record.msg
@@ -155,7 +153,7 @@ _THEIRS = frozenset(
 def _of_fields(
     fields: Mapping[str, Any], number: int, name: str | None, *, time_ns: int | None = None
 ) -> Event:
-    said = _apart(_formatted(fields))
+    said = _apart(_formatted(fields), fields.get("event"))
     error = _error(fields.get("exc_info"))
     if error is not None:
         said["error"] = error
@@ -170,7 +168,7 @@ def _formatted(fields: Mapping[str, Any]) -> Any:
     arguments = fields.get("positional_args")
     if arguments:
         try:
-            return words % (_told(arguments) if isinstance(arguments, tuple) else arguments)
+            return words % _told(arguments)
         except Exception as error:  # noqa: BLE001  as with logging
             harmless.mishap(error)
     return words
@@ -222,9 +220,26 @@ def _number(level: Any, method_name: str) -> int:
     return _NUMBERS["info"]
 
 
-def _told(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """*arguments* of a message, of exceptions the words without what these quote."""
-    return tuple(text(one) if isinstance(one, BaseException) else one for one in arguments)
+def _told(arguments: Any) -> Any:
+    """*arguments* of a message, of exceptions the words without what these quote.
+
+    Whoever is named in a message may be called like a traceback; that makes none of it.
+    """
+    if isinstance(arguments, tuple):
+        return tuple(_told_one(one) for one in arguments)
+    if isinstance(arguments, dict):
+        return {key: _told_one(one) for key, one in arguments.items()}
+    return arguments
+
+
+def _told_one(argument: Any) -> Any:
+    if isinstance(argument, BaseException):
+        return text(argument)
+    if isinstance(argument, str) and _TRACE in argument:
+        before, _, told = argument.partition(_TRACE)
+        error = _of_traceback(told[-_LONGEST_TRACE:])
+        return f"{before}{error.get('error_type') or _TRACE}: {error.get('error_message') or ''}"
+    return argument
 
 
 # --- exceptions that somebody has made text of ----------------------------------------------------
@@ -237,9 +252,9 @@ _FRAMES = 50
 _LONGEST_TRACE = 65_536
 
 
-def _apart(words: Any) -> dict[str, Any]:
-    """A message, and apart from it the traceback that somebody has put into it."""
-    if isinstance(words, str) and _TRACE in words:
+def _apart(words: Any, template: Any) -> dict[str, Any]:
+    """A message, and apart from it the traceback that its *template* holds."""
+    if isinstance(template, str) and isinstance(words, str) and _TRACE in template:
         words, _, told = words.partition(_TRACE)
         return {"message": words.rstrip() or None, **_of_traceback(told[-_LONGEST_TRACE:])}
     return {"message": words}

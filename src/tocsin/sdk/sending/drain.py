@@ -223,7 +223,7 @@ class Drain:
 
     def _take(self, item: Item) -> None:
         self._tally.taken += 1
-        sent = self._number
+        sent, hook = self._number, self._options.before_send
         try:
             if isinstance(item, Event):
                 found: Iterable[Event | Noted] = (self._reader.finish(item),)
@@ -231,7 +231,7 @@ class Drain:
                 found = self._reader.read(item)
             for one in found:
                 event, probe = (one.event, one.probe) if isinstance(one, Noted) else (one, None)
-                hooked = self._hooked(event)
+                hooked = event if hook is None else self._hooked(event, hook)
                 if hooked is not None:
                     self._send(hooked, probe)
         except Exception as error:  # noqa: BLE001  of the reader, or what it made
@@ -239,14 +239,11 @@ class Drain:
             if self._number == sent:
                 self._lose("unreadable", 1)
 
-    def _hooked(self, event: Event) -> Event | None:
-        """*event* as the hook returns it.
+    def _hooked(self, event: Event, hook: Callable[[Event], Any]) -> Event | None:
+        """*event* as the *hook* returns it.
 
         One over which the hook fails is lost, and counted: it may hold what the hook takes out.
         """
-        hook = self._options.before_send
-        if hook is None:
-            return event
         try:
             changed: Any = hook(event)
         except BaseException as error:  # noqa: BLE001  the host's own code, which may even exit

@@ -28,6 +28,11 @@ BODIES = 8 << 20
 #: Bytes of headers, paths and queries that may wait, as far as a sample of them tells.
 HEADS = 32 << 20
 
+#: A request with more bytes than this of headers, path and query is a heavy one; none is weighed
+#: while few wait.
+HEAVY = 4 << 10
+FEW = 64
+
 #: What a request weighs at least, so that empty ones do not count as free.
 _LIGHT = 1 << 10
 
@@ -67,8 +72,13 @@ class Inbox:
         return len(self._items)
 
     def put(self, item: Item) -> None:
-        """Take *item*, if there is room."""
-        if len(self._items) >= self.room:
+        """Take *item*, if there is room.
+
+        Half of it is for what is light: a flood of long requests, which take the longest to read,
+        pushes out long ones and no others.
+        """
+        waiting = len(self._items)
+        if waiting >= self.room or (waiting >= FEW and waiting >= self._room_for(item)):
             self.overflowed += 1
             return
         if type(item) is Seen and (item.body_in or item.body_out):
@@ -103,6 +113,10 @@ class Inbox:
             weight = max(_LIGHT, _head(newest))
             # Down at once, up by a step: a flood of heavy requests with light ones in between.
             self.room = min(MOST, HEADS // weight, self.room + 100)
+
+    def _room_for(self, item: Item) -> int:
+        weight = _head(item) if type(item) is Seen else 0
+        return self.room if weight <= HEAVY else min(self.room, HEADS // weight) // 2
 
     def _hold(self, seen: Seen) -> None:
         size = _bodies(seen)

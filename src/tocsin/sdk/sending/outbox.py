@@ -89,12 +89,13 @@ class Outbox:
 
         True when whoever sends should look: something began to wait, or need not wait any more.
         """
+        size = line.size
         with self._lock:
             first = not self._open
             if first:
                 self._first, self._since = number, self._monotonic()
             self._open.append(line)
-            self._open_size += line.size
+            self._open_size += size
             full = len(self._open) >= self._batch_events or self._open_size >= self._batch_bytes
             batch = self._close() if full else None
         if batch is not None:

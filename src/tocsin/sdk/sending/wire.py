@@ -7,7 +7,6 @@ gives, is written out as text.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +26,7 @@ LINE_BYTES = 256 << 10
 
 _CUT = 4 << 10  # characters of each text that a cut event keeps
 _PLAIN_NS = 10**17  # from here on a number can only be nanoseconds
+_LOG = Kind.LOG
 _LISTS = ("objects", "fields_in", "sensitive", "tags")
 
 
@@ -36,10 +36,12 @@ def encode(event: Event, *, words: bool = False) -> bytes:
     A line comes out whatever stands in it: what JSON cannot say is written in words, what is too
     long is cut and says so.
     """
-    with contextlib.suppress(UnicodeError, RecursionError, ValueError, TypeError):
+    try:
         line = _line(event, words)
         if len(line) <= LINE_BYTES:
             return line
+    except (UnicodeError, RecursionError, ValueError, TypeError):
+        pass
     event = mended(event)
     line = _line(event, words)
     return line if len(line) <= LINE_BYTES else _line(_shrunk(event), words)
@@ -55,7 +57,7 @@ def probe_json(probe: Probe) -> bytes:
 
 def _line(event: Event, words: bool) -> bytes:
     line = to_json(event)
-    if event.kind is Kind.LOG:
+    if event.kind is _LOG:
         line = b'{"kind":"log",' + line[1:]  # a default is left out; said, nobody has to guess
     time = event.time
     if words or not _PLAIN_NS <= time <= MAX_NS:

@@ -14,7 +14,7 @@ from tocsin.sdk.context import new_request_id
 from tocsin.sdk.failures import class_of
 from tocsin.sdk.harmless import harmless
 from tocsin.sdk.seen import Seen
-from tocsin.sdk.watching.exchange import Exchange, Watching
+from tocsin.sdk.watching.exchange import Exchange, Watching, name_of
 from tocsin.sdk.watching.lifespan import live
 from tocsin.sdk.watching.principals import is_lazy, principal
 from tocsin.sdk.watching.serving import Serving, is_inspected, percent_encoded, plain, sane
@@ -94,7 +94,7 @@ class AsgiExchange(Exchange):
         send: Send,
         look: Look | None = None,
     ) -> None:
-        super().__init__(watching)
+        Exchange.__init__(self, watching)  # super() would take as long as all of it
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -102,9 +102,10 @@ class AsgiExchange(Exchange):
         self.path: str = scope["path"]  # as it is now: routers change it
         headers: tuple[tuple[bytes, bytes], ...] = tuple(scope["headers"])
         self.headers = headers
-        wanted = watching.wanted
-        found = [pair for pair in headers if pair[0] in wanted]
-        self.serving = self._serving(dict(found)) if found else Serving(new_request_id())
+        if watching.wanted.isdisjoint(map(name_of, headers)):
+            self.serving = Serving(new_request_id())
+        else:
+            self.serving = self._serving(dict(headers))
         scope[MARK] = self.serving
 
     def _serving(self, found: dict[bytes, bytes]) -> Serving:
@@ -165,15 +166,13 @@ class AsgiExchange(Exchange):
         self.status = message["status"]
         given = message.get("headers", ())
         watching = self.watching
-        wanted = watching.returned
-        for key, value in given:
-            if len(key) == 12 and watching.limit and key.lower() == b"content-type":
-                self.looks_out = b"json" in value or (
-                    len(self.body_in) > 0 and value.startswith((b"text/html", b"text/plain"))
-                )
-            if len(key) == watching.size and key.lower() == watching.header_bytes:
-                wanted = False
-        if wanted:
+        at, has_id = watching.lines(given)
+        if at >= 0 and watching.limit:
+            kind = given[at][1]
+            self.looks_out = kind.find(b"json") >= 0 or (  # "in" raises and catches an error first
+                len(self.body_in) > 0 and kind.startswith((b"text/html", b"text/plain"))
+            )
+        if watching.returned and not has_id:
             given = [*given, (watching.header_bytes, self.serving.request_id.encode())]
             message = {**message, "headers": given}
         self.out_headers = given

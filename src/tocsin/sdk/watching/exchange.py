@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from time import perf_counter_ns, time_ns
 from typing import Any
 
@@ -14,7 +15,14 @@ from tocsin.sdk.reading.headers import Proxies, read
 from tocsin.sdk.seen import Pairs, Seen
 from tocsin.sdk.watching.serving import Serving, Taker, is_farewell
 
-__all__ = ["Exchange", "Watching"]
+__all__ = ["Exchange", "Watching", "name_of"]
+
+#: Sets of names of an answer's headers that are remembered, and characters of one.
+_MOST_SETS = 256
+_LONGEST_SET = 4_096
+
+#: Of a header line its name.
+name_of = itemgetter(0)
 
 
 class Watching:
@@ -30,11 +38,28 @@ class Watching:
         #: names of request headers that are looked at before the application gets the request
         self.wanted = frozenset({self.header_bytes, b"traceparent", b"content-type"})
         self.key = f"HTTP_{self.header.upper().replace('-', '_')}"
-        self.size = len(self.header)  #: compared first, it spares comparing most names
-        self.returned = options.return_request_id and self.size > 0
+        self.returned = options.return_request_id and bool(self.header)
         self.limit = options.inspect_bytes if options.inspect else 0
         self.proxies = Proxies(options.trusted_proxies)
         self.most = max(65_536, 2 * self.limit)  #: a longer chunk is cut rather than kept alive
+        self._known: dict[tuple[Any, ...], tuple[int, bool]] = {}
+
+    def lines(self, headers: Any) -> tuple[int, bool]:
+        """Which of an answer's *headers* is its type, the last of several, or -1; and whether there
+        is a request id already.
+
+        An application has few sets of names; each is looked at once.
+        """
+        names = tuple(map(name_of, headers))
+        found = self._known.get(names)
+        if found is None:
+            plain = [one.decode("latin-1") if isinstance(one, bytes) else one for one in names]
+            plain = [one.lower() for one in plain]
+            at = max((n for n, one in enumerate(plain) if one == "content-type"), default=-1)
+            found = (at, self.header in plain)
+            if len(self._known) < _MOST_SETS and sum(map(len, names)) <= _LONGEST_SET:
+                self._known[names] = found
+        return found
 
 
 class Exchange:

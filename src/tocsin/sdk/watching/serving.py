@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import quote_from_bytes
 from uuid import UUID
@@ -42,24 +41,17 @@ class Taker(Protocol):
     def flush(self, timeout: float = 5.0) -> bool: ...
 
 
-_NO_PARAMS: Mapping[str, Any] = MappingProxyType({})
-
-
-class Serving(Context):
+class Serving(Context, eq=False):
     """The request at hand, with what hooks inside the framework find out about it.
 
     It holds plain values only, since it outlives the request.
     """
 
-    __slots__ = ("failure", "params", "principal", "route", "routed")
-
-    def __init__(self, request_id: str) -> None:
-        Context.__init__(self, request_id)
-        self.failure: Failure | None = None
-        self.principal: Any = None
-        self.route: str | None = None
-        self.routed: bool | None = None
-        self.params: Mapping[str, Any] = _NO_PARAMS
+    failure: Failure | None = None
+    principal: Any = None
+    route: str | None = None
+    routed: bool | None = None
+    params: Mapping[str, Any] = {}
 
     def goes_on(self, parent: str) -> None:
         """With the caller's trace, if *parent*, a ``traceparent``, is one to the letter."""
@@ -120,10 +112,13 @@ _PARENT: Callable[[str], re.Match[str] | None] = re.compile(
 sane: Callable[[str], re.Match[str] | None] = re.compile(r"[\x21-\x7e]{1,128}").fullmatch
 
 
+_INSPECTED = ("application/x-www-form-urlencoded", "multipart/", "text/")
+
+
 def is_inspected(content_type: str) -> bool:
     """Whether a request body of this type is looked at however it begins."""
     kind = content_type[:128].lower()
-    return "json" in kind or kind.startswith(("application/x-www-form-urlencoded", "multipart/"))
+    return "json" in kind or "xml" in kind or kind.startswith(_INSPECTED)
 
 
 #: What stands in a path as it is; everything else is percent-encoded.

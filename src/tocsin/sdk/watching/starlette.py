@@ -130,7 +130,7 @@ def look_for(app: object) -> Look:
     def look(scope: Scope, serving: Serving, path: str) -> None:
         endpoint = scope.get("endpoint")
         root: str = scope.get("app_root_path", scope.get("root_path", own_root))  # before mounts
-        head, rest = _split(path, root)
+        head, rest = _split(path, root) if root else ("", path)
         if endpoint is not None:
             leaf = table.find(endpoint, rest)
             if leaf is None and head:  # an older Starlette, which takes the path as it is

@@ -72,7 +72,7 @@ class WsgiExchange(Exchange):
     def __init__(
         self, watching: Watching, environ: Environ, start_response: Any, look: Look | None
     ) -> None:
-        super().__init__(watching)
+        Exchange.__init__(self, watching)  # super() would take as long as all of it
         self.environ = environ
         self.headers = _headers(environ)
         self.path = _path(environ)  # as it is now: dispatchers change it
@@ -115,15 +115,13 @@ class WsgiExchange(Exchange):
         """Note status and headers; add the request id to a copy of *headers*."""
         self.status = int(status[:3])  # of several calls the last one counts
         watching = self.watching
-        wanted = watching.returned
-        for name, value in headers:
-            if len(name) == 12 and watching.limit and name.lower() == "content-type":
-                self.looks_out = "json" in value or (
-                    len(self.body_in) > 0 and value.startswith(("text/html", "text/plain"))
-                )
-            if len(name) == watching.size and name.lower() == watching.header:
-                wanted = False
-        if wanted:
+        at, has_id = watching.lines(headers)
+        if at >= 0 and watching.limit:
+            kind = headers[at][1]
+            self.looks_out = "json" in kind or (
+                len(self.body_in) > 0 and kind.startswith(("text/html", "text/plain"))
+            )
+        if watching.returned and not has_id:
             headers = [*headers, (watching.header, self.serving.request_id)]
         self.out_headers = headers
         return headers

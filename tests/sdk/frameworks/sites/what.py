@@ -126,17 +126,13 @@ def _text(value: Any) -> str:
 FOUND_OUT = frozenset("failure params principal route routed complaints login".split())
 
 
-class Breaking(Serving):
+class Breaking(Serving, eq=False):
     """A request whose hooks all fail, if its id says so."""
 
-    def __init__(self, request_id: str) -> None:
-        Serving.__init__(self, request_id)
-        self.__dict__["breaks"] = request_id.startswith("hooks-break")
-
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in FOUND_OUT and self.__dict__.get("breaks"):
+        if name in FOUND_OUT and self.request_id.startswith("hooks-break"):
             raise RuntimeError(f"the hook that notes {name} is broken")
-        object.__setattr__(self, name, value)
+        super().__setattr__(name, value)
 
 
 asgi.Serving = wsgi.Serving = Breaking
