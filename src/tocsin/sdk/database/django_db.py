@@ -74,7 +74,7 @@ class _Listener:
                 before.settle()
             words = sql if isinstance(sql, str) else _composed(sql, cursor)
             return Statement(self._queries, _database(connection), words)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
             return None
 
@@ -87,7 +87,7 @@ class _Listener:
             if type(rows) is int and rows >= 0:
                 at.rows = rows
             at.settle()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
 
 

@@ -62,7 +62,7 @@ class _Listener:
         try:
             if context is not None:
                 setattr(context, MARK, Statement(self._queries, self._database, statement))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         return statement, values
 
@@ -82,7 +82,7 @@ class _Listener:
             if type(rows) is int and rows >= (0 if cursor.description is None else 1):
                 at.rows = rows
             at.settle()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
 
     def failed(self, exception: Any) -> None:
@@ -92,7 +92,7 @@ class _Listener:
                 if not at.spent_ns:
                     at.took(at.started)
                 at.settle(exception.original_exception)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
 
 

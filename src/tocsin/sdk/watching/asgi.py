@@ -127,7 +127,7 @@ class AsgiExchange(Exchange):
                     self.read(body)
             elif message["type"] == "http.disconnect" and not self.ended:
                 self.gone = True
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         return message
 
@@ -151,7 +151,7 @@ class AsgiExchange(Exchange):
                 kind == "http.response.zerocopysend" and not message.get("more_body")
             ):
                 self.ended = perf_counter_ns()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         try:
             await self._send(message)
@@ -257,7 +257,7 @@ class _Talk(AsgiExchange):
                 self.bytes_in += len(message.get("bytes") or message.get("text") or "")
             elif message["type"] == "websocket.disconnect":
                 self.ended = perf_counter_ns()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         return message
 
@@ -276,7 +276,7 @@ class _Talk(AsgiExchange):
                 self._answered(message["status"], message)
             elif kind == "websocket.http.response.body" and not message.get("more_body"):
                 self.ended = perf_counter_ns()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         try:
             await self._send(message)

@@ -102,7 +102,7 @@ class Watch:
             if exchange is not None:
                 exchange.serving.facts = partial(_facts, exchange, request)
                 exchange.token = exchange.serving.bind()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
             return None
         return exchange
@@ -168,7 +168,7 @@ def _end(exchange: WsgiExchange | AsgiExchange | None, request: Any, response: A
                 exchange.token = None
             else:
                 exchange.done()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001  the app must not feel it
         harmless.mishap(error)
     return response
 

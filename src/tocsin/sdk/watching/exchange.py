@@ -149,14 +149,14 @@ class Exchange:
                 self.gone = not self.ended
             elif not (self.gone and isinstance(error, OSError)):
                 self.serving.failed(error)
-        except Exception as mistake:  # noqa: BLE001
+        except Exception as mistake:  # noqa: BLE001  the app must not feel it
             harmless.mishap(mistake)
 
     def done(self) -> None:
         """Hand over what was seen; the request is no longer at hand.  Never raises."""
         try:
             self.watching.client().take(self.seen())
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         serving = self.serving
         serving.end()

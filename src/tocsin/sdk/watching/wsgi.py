@@ -103,7 +103,7 @@ class WsgiExchange(Exchange):
             if isinstance(headers, list | tuple):  # else the server will complain
                 headers = self._started(status, headers)
             self.look()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         if exc_info is None:
             write = self._start_response(status, headers)
@@ -136,7 +136,7 @@ class WsgiExchange(Exchange):
                 self.ended = perf_counter_ns()
             elif not _is_file(answer, self.environ.get("wsgi.file_wrapper")):
                 return _Sized(answer, self) if hasattr(kind, "__len__") else _Answer(answer, self)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         self.done()
         return answer
@@ -268,7 +268,7 @@ class _Write:
         try:
             if part:
                 self._exchange.sent(part)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         return self._write(part)
 
@@ -284,7 +284,7 @@ class Noted:
         try:
             if part:
                 self._exchange.read(part)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001  the app must not feel it
             harmless.mishap(error)
         return part
 
