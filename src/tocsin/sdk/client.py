@@ -196,7 +196,7 @@ _uwsgi = _Uwsgi()
 class _Nobody:
     """The reader of a client that takes nothing."""
 
-    def read(self, seen: Seen) -> list[Event]:  # noqa: ARG002  for its subclass
+    def read(self, seen: Seen) -> list[Event]:  # noqa: ARG002  the name is the call
         """Nothing."""
         return []
 
