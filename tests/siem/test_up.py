@@ -249,11 +249,14 @@ def test_it_stops_in_order(up: Any, with_signal: int) -> None:
     assert stopped["source"] == "tocsin"
 
 
-def _damage(up: Any, at: float = 1 / 3) -> str:
-    """Change one byte of the largest segment, *at* that part of it."""
+def _damage(up: Any, at: float | None = None) -> str:
+    """Change one byte of the largest segment, *at* that part of it, or in its first column.
+
+    Every search reads that; some of the others only serve to skip rows.
+    """
     segment = max((up.data / "segments").iterdir(), key=lambda p: p.stat().st_size)
     content = bytearray(segment.read_bytes())
-    content[int(len(content) * at)] ^= 1
+    content[40 if at is None else int(len(content) * at)] ^= 1
     segment.write_bytes(content)
     return str(segment.name)
 
