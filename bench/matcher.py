@@ -112,11 +112,11 @@ def shares(asked: Matcher, rows: int) -> dict[str, float]:
 
     group: Any = engine._Group
     kept = {n: getattr(group, n) for n in ("_candidates", "_of_rows", "_of_columns")}
-    mask: Any = _inside._mask
+    mask: Any = _inside._rows
     names = {"_candidates": "views and scan", "_of_rows": "few rows", "_of_columns": "columns"}
     frame = traffic(rows)
     try:
-        _inside._mask = timed("routing", mask)
+        _inside._rows = timed("routing", mask)
         for name, inner in kept.items():
             setattr(group, name, timed(names[name], inner))
         begin = perf_counter()
@@ -124,7 +124,7 @@ def shares(asked: Matcher, rows: int) -> dict[str, float]:
             asked.match(frame)
         whole = perf_counter() - begin
     finally:
-        _inside._mask = mask
+        _inside._rows = mask
         for name, inner in kept.items():
             setattr(group, name, inner)
     found = {name: part / whole for name, part in spent.items()}
