@@ -116,6 +116,7 @@ QUOTING = [
         f'E11000 duplicate key error index: email_1 dup key: {{ email: "{SECRET}" }}',
         "E11000 duplicate key error index: email_1 ?",
     ),
+    ("psycopg2.errors.StringDataRightTruncation", f"value '{SECRET}' is too long", "value ?"),
     (
         "pydantic_core._pydantic_core.ValidationError",
         "1 validation error for Login\npassword\n  String should have at least 20 characters "

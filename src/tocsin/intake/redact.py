@@ -2,21 +2,21 @@
 
 All text of the frame is joined into one buffer, each cell between new lines, and scanned once with
 the hints of ``event.sensitive``.  A hint accepts more than the detector behind it, so a cell
-without a hit is clean, and ``event.redact`` runs on the rest.  Cells with escapes in them
-(``%41``, ``\\u0041``) are scanned again as they read unescaped, layer by layer.
+without a hit is clean, and of ``event.redact`` those finders run on the rest that their hints name.
+Cells with escapes in them (``%41``, ``\\u0041``) are scanned again as they read unescaped, layer by
+layer.
 """
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import polars as pl
 
-from tocsin.event.batch import SCHEMA
 from tocsin.event.redact import (
     ESCAPE,
     FINDERS,
@@ -26,7 +26,6 @@ from tocsin.event.redact import (
     marker,
     redact,
     redact_json,
-    redact_line,
     redact_once,
     unescape,
 )
@@ -35,7 +34,7 @@ from tocsin.event.sensitive import HINTS, RARE, RARE_HINTS, Hint
 from tocsin.intake.columns import put
 from tocsin.intake.scan import Hits, Scanner, joined
 
-__all__ = ["SCANNERS", "redact_frame", "redact_frame_slowly"]
+__all__ = ["SCANNERS", "redact_frame"]
 
 #: Columns that hold a keyed hash which ``admit`` has made itself.
 _HASHED = frozenset({"session", "api_key"})
@@ -69,28 +68,6 @@ def redact_frame(frame: pl.DataFrame) -> pl.DataFrame:
     return _redact_part(frame)
 
 
-def redact_frame_slowly(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same, cell by cell and without hints: what :func:`redact_frame` is tested against."""
-    columns: list[pl.Series] = []
-    frame = _without_password(frame)
-    for name in frame.columns:
-        column = frame[name]
-        if name in _TEXTS:
-            clean: list[Any] = [None if v is None else _cleaner(name)(v) for v in column]
-            column = pl.Series(name, clean, dtype=SCHEMA[name])
-        elif name in _LISTS:
-            clean = [None if v is None else [redact(item) for item in v] for v in column.to_list()]
-            column = pl.Series(name, clean, dtype=SCHEMA[name])
-        columns.append(column)
-    return pl.DataFrame(columns)
-
-
-def _cleaner(name: str) -> Callable[[str], str]:
-    if name == "attributes":
-        return redact_json
-    return redact_line if name in _LINES else redact
-
-
 def _key_lines(frame: pl.DataFrame) -> pl.DataFrame:
     """Lines that are all base64, which no hint can name cheaply."""
     names = [n for n in _LINES if n in frame.columns and frame[n].null_count() < frame.height]
@@ -115,11 +92,11 @@ def _key_lines(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _without_password(frame: pl.DataFrame) -> pl.DataFrame:
-    """In the place of a host clients may write ``user:password@host``."""
+    """In the place of a host clients may write ``user:password@host``, and ``@`` in a password."""
     if "authority" not in frame.columns or not frame["authority"].str.contains("@").any():
         return frame
     masked = f"${{1}}:{marker('password')}@"
-    return frame.with_columns(pl.col("authority").str.replace(r"^([^@:/]*):[^@]*@", masked))
+    return frame.with_columns(pl.col("authority").str.replace(r"^([^@:/]*):.*@", masked))
 
 
 def _redact_part(frame: pl.DataFrame) -> pl.DataFrame:

@@ -34,7 +34,8 @@ _REFUSING = re.compile(r"Invalid|Validation|Schema|Coercion|Violation")
 #: The same, where only the name of the class is told.
 _BARE_DATABASE = re.compile(
     r"(?:Integrity|Data|Operational|Programming|Interface|Internal|NotSupported|Database|DBAPI"
-    r"|Statement|DuplicateKey|Write|BulkWrite|InvalidTextRepresentation|\\w{0,32}Truncation)Error|(?:Unique|NotNull|ForeignKey|Check)Violation\w*"
+    r"|Statement|DuplicateKey|Write|BulkWrite|InvalidTextRepresentation)Error"
+    r"|(?:Unique|NotNull|ForeignKey|Check)Violation\w*|\w{0,32}Truncation"
 )
 _BARE_VALIDATOR = re.compile(r"\w{0,64}ValidationError")
 

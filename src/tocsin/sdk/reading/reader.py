@@ -104,8 +104,8 @@ class Reader:
         for name in _TEXTS:
             value = getattr(event, name)
             if value:
-                plain = without_values(value) if name in _WORDS else value
-                changes[name] = _CLEANED.get(name, Cleaner.text)(self._clean, plain)
+                words = without_values(value) if name in _WORDS else value
+                changes[name] = _CLEANED.get(name, Cleaner.text)(self._clean, words)
         if event.request_id:
             changes["request_id"] = self._request_id(event.request_id)
         for name in ("session", "api_key"):
